@@ -1,0 +1,187 @@
+"""Compare the speed of a build with anndata's own ways and with the limit of the machine.
+
+    python bench/build.py --cells 10000 100000 1000000 --gtf genes.gtf.gz --json result.json
+
+Every measurement is a process of its own over the same source files, read once before so
+that the page cache is warm for all. See README.md beside this file for what each way does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from inputs import CASES, Inputs, simulate
+from ways import WAYS, folder_bytes, remove
+
+GIB = 2**30
+MEMORY_SHARE = 0.85
+
+
+def main() -> None:
+    """Run the benchmark, or one measurement of it."""
+    options = _options()
+    if options.step is not None:
+        _step(json.loads(options.step))
+        return
+    with tempfile.TemporaryDirectory(prefix="cellresponse-bench-", dir=options.folder) as made:
+        results = [row for case, cells in _plan(options) for row in _compare(case, cells, options, Path(made))]
+    report = {"machine": _machine(options), "results": results}
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cells", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["sorted"])
+    parser.add_argument("--studies", type=int, default=4)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="ways to measure")
+    parser.add_argument("--repeat", type=int, default=1, help="measure so often, keep the quickest")
+    parser.add_argument("--gtf", type=Path, help="gene reference; none: a synthetic one")
+    parser.add_argument("--folder", type=Path, help="where to put up to 20 GB; none: TMPDIR")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _plan(options: argparse.Namespace) -> list[tuple[str, int]]:
+    return [(case, cells) for case in options.cases for cells in options.cells]
+
+
+def _compare(case: str, cells: int, options: argparse.Namespace, made: Path) -> list[dict[str, Any]]:
+    """Simulate a case and measure every way through it."""
+    folder = made / f"{case}-{cells}"
+    gtf = None if options.gtf is None else str(options.gtf)
+    begun = time.monotonic()
+    step = {"simulate": [case, cells, options.studies, str(folder), gtf]}
+    inputs = Inputs.of(_run(step))
+    print(
+        f"\n{case}: {CASES[case]}\n{cells:,} cells in {options.studies} studies, "
+        f"{inputs.values / cells:,.0f} non-zeros a cell, {inputs.bytes / 1e9:.2f} GB "
+        f"(simulated in {time.monotonic() - begun:.0f} s)"
+    )
+    rows: list[dict[str, Any]] = []
+    for way in options.only:
+        rows += _measure(way, inputs, options.repeat)
+    remove(folder)
+    _print(rows)
+    return [{"case": case, "cells": cells, "values": inputs.values, "input_bytes": inputs.bytes, **row} for row in rows]
+
+
+def _measure(way: str, inputs: Inputs, repeat: int) -> list[dict[str, Any]]:
+    found = []
+    for _ in range(repeat):
+        _warm(inputs)
+        out = inputs.folder / "out"
+        result = _run({"measure": [way, inputs.plain(), str(out)]})
+        remove(out)
+        found.append({"way": way, **result})
+    done = [row for row in found if "seconds" in row]
+    return [min(done, key=lambda row: row["seconds"]) if done else found[0]]
+
+
+def _warm(inputs: Inputs) -> None:
+    for study in inputs.studies():
+        for path in inputs.files(study):
+            with path.open("rb", buffering=0) as stream:
+                while stream.read(2**24):
+                    pass
+    os.sync()  # what the measurement before wrote is not written back during this one
+
+
+def _run(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a step in a process of its own; what it prints last is its result."""
+    command = [sys.executable, __file__, "--step", json.dumps(request)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: PLW1510
+    if done.returncode != 0:
+        return {"failed": f"exit {done.returncode}"}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _step(request: dict[str, Any]) -> None:
+    if "simulate" in request:
+        case, cells, studies, folder, gtf = request["simulate"]
+        inputs = simulate(case, cells, studies, Path(folder), gtf and Path(gtf))
+        print(json.dumps(inputs.plain()))
+        return
+    way, given, out = request["measure"]
+    inputs = Inputs.of(given)
+    _limit_memory()
+    run, workers = WAYS[way]
+    begun, used = time.perf_counter(), _cpu_seconds()
+    try:
+        run(inputs, Path(out), workers)
+    except MemoryError:
+        print(json.dumps({"failed": "out of memory"}))
+        return
+    seconds = time.perf_counter() - begun
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    written, files = folder_bytes(Path(out))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "cpu_seconds": _cpu_seconds() - used,
+                "peak_process": max(own, largest),
+                "peak_sum": own + (largest * workers if workers > 1 else 0),
+                "bytes": written,
+                "files": files,
+            }
+        )
+    )
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
+
+
+def _limit_memory() -> None:
+    """A way that needs more memory than there is fails by itself, not the whole machine."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    allowed = int(MEMORY_SHARE * total)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+    Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    best = {row["way"]: row["seconds"] for row in rows if "seconds" in row}
+    print(f"{'':24} {'seconds':>8} {'CPU s':>7} {'peak GiB':>9} {'sum GiB':>8} {'GB':>7} {'files':>6} {'/anndata':>9} {'/limit':>7}")
+    for row in rows:
+        if "failed" in row:
+            print(f"{row['way']:24} {row['failed']}")
+            continue
+        ratios = [
+            f"{row['seconds'] / best[other]:.2f}" if other in best else "-"
+            for other in ("anndata in memory", "limit")
+        ]
+        print(
+            f"{row['way']:24} {row['seconds']:8.2f} {row['cpu_seconds']:7.1f} "
+            f"{row['peak_process'] / GIB:9.2f} {row['peak_sum'] / GIB:8.2f} {row['bytes'] / 1e9:7.3f} "
+            f"{row['files']:6} {ratios[0]:>9} {ratios[1]:>7}",
+            flush=True,
+        )
+
+
+def _machine(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "genes": "synthetic" if options.gtf is None else options.gtf.name,
+    }
+
+
+if __name__ == "__main__":
+    main()

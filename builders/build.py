@@ -1,0 +1,273 @@
+"""Build a release: every study of its spec, verified, and put in place by one rename."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellresponse.builders.assemble import assemble
+from cellresponse.builders.gene_reference import load_axis
+from cellresponse.builders.genes import GeneAxis
+from cellresponse.builders.progress import Report, silent
+from cellresponse.builders.provenance import job_fingerprint, source_version
+from cellresponse.builders.schedule import run_jobs
+from cellresponse.builders.simulate import simulate
+from cellresponse.builders.storage import storage_errors
+from cellresponse.builders.study_part import StudyJob
+from cellresponse.curation.study import Study, load_study, study_folders
+from cellresponse.releases.release import Release, load
+from cellresponse.releases.verify import verify
+from cellresponse.schema.errors import (
+    CellResponseError,
+    EvidenceError,
+    Problems,
+    ReleaseError,
+    StorageError,
+    raise_all,
+)
+from cellresponse.schema.spec import ReleaseSpec
+
+__all__ = ["BuildOptions", "build"]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Where a build takes things from and how it runs.
+
+    Attributes
+    ----------
+    out
+        Folder that receives `<release>/`.
+    curation
+        Folder of study folders.
+    cache
+        Folder for downloads, gene indexes and finished studies of a build.
+    mirror
+        Folder that is looked at before the network; None: none.
+    gtf
+        GTF to use for the human gene axis instead of the spec's download; None: download.
+    workers
+        Studies built side by side.
+    scheduler
+        Address of a Dask scheduler to run on instead; None: this machine.
+    """
+
+    out: Path
+    curation: Path
+    cache: Path
+    mirror: Path | None = None
+    gtf: Path | None = None
+    workers: int = 1
+    scheduler: str | None = None
+
+
+def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> Release:
+    """Build the release that a spec describes.
+
+    Finished studies are kept in the cache until the release stands, so a build that
+    was killed goes on where it stopped. What cannot be finished leaves nothing in `out`.
+
+    Parameters
+    ----------
+    spec
+        What to build.
+    options
+        Where from, where to, how.
+    report
+        Receives progress, line by line.
+
+    Returns
+    -------
+    Release
+        The verified release, at `out/<release>`.
+
+    Raises
+    ------
+    CellResponseError
+        The evidence, a source file, the disk or an existing release stands against it.
+    """
+    final = options.out / spec.release
+    with storage_errors(options.out):
+        _require_writable(options.out)
+        _require_writable(options.cache)
+    with _lock(options.cache, final), tempfile.TemporaryDirectory(dir=options.cache) as scratch:
+        axes = _axes(spec, options, report)
+        curation, mirror = options.curation, options.mirror
+        if spec.simulation is not None:
+            report("simulating the synthetic studies")
+            curation, mirror = simulate(spec.simulation, axes["human"], Path(scratch))
+        studies = _studies(spec, curation, report)
+        jobs = [
+            _job(spec, study, axes[study.manifest.organism], mirror, options) for study in studies
+        ]
+        parts = run_jobs(jobs, options.workers, options.scheduler, report)
+        with storage_errors(options.out):
+            release = _publish(spec, axes, parts, final, options, report)
+    for part in parts:
+        shutil.rmtree(part, ignore_errors=True)
+    return release
+
+
+def _require_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextmanager
+def _lock(cache: Path, final: Path) -> Iterator[None]:
+    """One build of a release at a time: two would remove each other's work."""
+    name = hashlib.sha256(str(final.resolve()).encode()).hexdigest()[:16]
+    path = cache / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(
+                "another build of this release is running", file=final, hint="Wait until it ends"
+            ) from None
+        _remove_leftovers(final)
+        yield
+
+
+def _remove_leftovers(final: Path) -> None:
+    """A build that was killed while assembling leaves a hidden folder; none runs now."""
+    for path in final.parent.glob(f".{final.name}.*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _axes(spec: ReleaseSpec, options: BuildOptions, report: Report) -> dict[str, GeneAxis]:
+    axes = {}
+    for organism, described in spec.organisms.items():
+        reference = described.genes
+        report(f"{organism} genes: {reference.source} {reference.release}")
+        gtf = options.gtf if organism == "human" and reference.url is not None else None
+        axes[organism] = load_axis(organism, reference, gtf=gtf, cache=options.cache)
+    return axes
+
+
+def _studies(spec: ReleaseSpec, curation: Path, report: Report) -> list[Study]:
+    """Load the spec's studies; all mistakes of all of them at once."""
+    problems: list[CellResponseError] = []
+    studies = []
+    known = [folder.name for folder in study_folders(curation)]
+    for study_id, wanted in sorted(spec.studies.items()):
+        try:
+            if study_id not in known:
+                raise EvidenceError(
+                    "there is no such study", file=f"releases/{spec.release}.yaml",
+                    column="studies", value=study_id, allowed=known,
+                )
+            study = load_study(curation / study_id)
+            problems += _unfit(study, wanted.revision, spec)
+            studies.append(study)
+        except Problems as several:
+            problems += several.problems
+        except CellResponseError as error:
+            problems.append(error)
+    raise_all(problems)
+    waiting = sorted(set(known) - spec.studies.keys())
+    if waiting:
+        report(f"not in this release: {', '.join(waiting)}")
+    return studies
+
+
+def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellResponseError]:
+    manifest = study.manifest
+    file = f"{study.study_id}/study.yaml"
+    if manifest.status != "ready":
+        yield EvidenceError(
+            "a release takes studies that are ready only",
+            file=file, column="status", value=manifest.status,
+            hint=manifest.reason or "Pin its files first: python cli.py study pin",
+        )
+    if manifest.revision != revision:
+        yield EvidenceError(
+            f"the spec asks for revision {revision}",
+            file=file, column="revision", value=manifest.revision,
+            hint=f"Update the revision in releases/{spec.release}.yaml",
+        )
+    if manifest.organism not in spec.organisms:
+        yield EvidenceError(
+            "the spec has no gene reference for the organism",
+            file=file, column="organism", value=manifest.organism, allowed=sorted(spec.organisms),
+        )
+
+
+def _job(
+    spec: ReleaseSpec, study: Study, axis: GeneAxis, mirror: Path | None, options: BuildOptions
+) -> StudyJob:
+    organism = spec.organisms[study.manifest.organism]
+    fingerprint = job_fingerprint(study.folder, organism, axis)
+    return StudyJob(
+        folder=study.folder,
+        organism=organism,
+        axis=axis,
+        mirror=mirror,
+        cache=options.cache,
+        part=options.cache / "studies" / f"{study.study_id}-{fingerprint[:16]}",
+    )
+
+
+def _publish(
+    spec: ReleaseSpec,
+    axes: dict[str, GeneAxis],
+    parts: list[Path],
+    final: Path,
+    options: BuildOptions,
+    report: Report,
+) -> Release:
+    """Assemble beside the final name, verify, rename."""
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        report("assembling")
+        previous = _previous(spec, options.out)
+        assemble(spec, axes, parts, partial, previous, source_version(), report)
+        report("verifying every byte")
+        verified = verify(partial)
+        if final.exists():
+            _require_same(final, verified.content_hash)
+            report(f"{final} stands already with the same content; it is left as it is")
+            shutil.rmtree(partial)
+        else:
+            os.rename(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return load(final)
+
+
+def _previous(spec: ReleaseSpec, out: Path) -> Release | None:
+    if spec.previous is None:
+        return None
+    folder = out / spec.previous
+    if not folder.is_dir():
+        raise ReleaseError(
+            f"the spec compares counts with {spec.previous}, which is not there",
+            file=folder,
+            hint=f"Build or pull {spec.previous} into {out} first",
+        )
+    return load(folder)
+
+
+def _require_same(final: Path, content_hash: str) -> None:
+    try:
+        existing = load(final).content_hash
+    except ReleaseError as error:
+        existing = str(error)
+    if existing != content_hash:
+        raise ReleaseError(
+            "stands already with another content, and a release is never overwritten",
+            file=final,
+            value=existing[:16],
+            allowed=content_hash[:16],
+            hint="Remove it, or give another --out",
+        )

@@ -1,0 +1,124 @@
+"""Run the studies of a build: one after the other, in processes, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from cellresponse.builders.progress import Report
+from cellresponse.builders.study_part import StudyJob, build_study
+from cellresponse.schema.errors import StorageError
+
+__all__ = ["run_jobs"]
+
+
+def run_jobs(
+    jobs: list[StudyJob],
+    workers: int,
+    scheduler: str | None,
+    report: Report,
+) -> list[Path]:
+    """Build every study; the first error stops the rest.
+
+    Parameters
+    ----------
+    jobs
+        One a study.
+    workers
+        Processes on this machine; 1: this process.
+    scheduler
+        Address of a Dask scheduler; None: this machine. Its workers must see the same
+        folders as this machine.
+    report
+        Receives a line a study.
+
+    Returns
+    -------
+    list of Path
+        Finished folders, in the order of the jobs, whatever order they ended in.
+    """
+    waiting = [job for job in jobs if not job.part.exists()]
+    done = len(jobs) - len(waiting)
+    if done:
+        report(f"{done} studies finished by an earlier build", done=done, total=len(jobs))
+    if scheduler is not None:
+        finished = _on_cluster(waiting, scheduler)
+    elif workers == 1 or len(waiting) <= 1:
+        finished = _one_by_one(waiting)
+    else:
+        finished = _in_processes(waiting, workers)
+    for number, name in enumerate(finished, start=done + 1):
+        report(f"{name}: built", done=number, total=len(jobs))
+    return [job.part for job in jobs]
+
+
+def _one_by_one(jobs: list[StudyJob]) -> Iterator[str]:
+    for job in jobs:
+        build_study(job)
+        yield job.folder.name
+
+
+def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
+    # spawn: a forked copy of a process with threads (Arrow, Rust codecs) can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(build_study, job): job for job in _largest_first(jobs)}
+        try:
+            yield from _finished(futures)
+        except BrokenProcessPool:
+            raise StorageError(
+                "a worker process was killed, most likely because memory ran out",
+                hint="Run again with fewer --workers; finished studies are kept",
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _largest_first(jobs: list[StudyJob]) -> list[StudyJob]:
+    """Start the long ones first, so that none is left to run alone at the end."""
+    from cellresponse.curation.study import load_study
+
+    def size(job: StudyJob) -> int:
+        return sum(file.bytes or 0 for file in load_study(job.folder).manifest.files)
+
+    return sorted(jobs, key=size, reverse=True)
+
+
+def _finished(futures: dict[Future[Path], StudyJob]) -> Iterator[str]:
+    for future in as_completed(futures):
+        future.result()
+        yield futures[future].folder.name
+
+
+def _on_cluster(jobs: list[StudyJob], address: str) -> Iterator[str]:
+    try:
+        from distributed import Client
+        from distributed import as_completed as ended
+    except ImportError:
+        raise StorageError(
+            "a Dask cluster needs the package distributed",
+            hint='Install it: pip install "cellresponse[dask]"',
+        ) from None
+    try:
+        client: Any = Client(address, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise StorageError(
+            f"no Dask scheduler answers: {error}", value=address, allowed="tcp://HOST:PORT"
+        ) from None
+    with client:
+        names = {job.part.name: job.folder.name for job in jobs}
+        futures = [
+            client.submit(build_study, job, key=job.part.name, pure=False) for job in jobs
+        ]
+        try:
+            for future in ended(futures):
+                future.result()
+                yield names[future.key]
+        except BaseException:
+            client.cancel(futures)
+            raise

@@ -1,0 +1,92 @@
+"""Put the values of a file into the order of its cells, in bounded memory.
+
+Values arrive in any order (gene by gene, or cell by cell in another order than the
+release's). They are appended to one file a bucket of ranks; a bucket is small
+enough to be sorted in memory. This is the extra pass that gene-major input costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+__all__ = ["BUCKET", "Spill"]
+
+BUCKET = 4096  # cells; at 5,000 values a cell and 12 bytes a value a bucket takes 250 MB
+RECORD = np.dtype([("rank", "<i4"), ("feature", "<i4"), ("value", "<i4")])
+
+
+class Spill:
+    """Values of one file on disk, by bucket of ranks.
+
+    Parameters
+    ----------
+    folder
+        Scratch folder; it is made, and removed by `close`.
+    n_features
+        Features of the file.
+    """
+
+    def __init__(self, folder: Path, n_features: int) -> None:
+        self._folder = folder
+        self._n_features = n_features
+        folder.mkdir(parents=True)
+
+    def add(
+        self,
+        ranks: NDArray[np.int64],
+        features: NDArray[np.int32],
+        values: NDArray[np.int32],
+    ) -> None:
+        """Append values; all arrays have the shape (values,)."""
+        records = np.empty(len(ranks), dtype=RECORD)
+        records["rank"], records["feature"], records["value"] = ranks, features, values
+        buckets = ranks // BUCKET
+        order = np.argsort(buckets, kind="stable")
+        found, starts = np.unique(buckets[order], return_index=True)
+        for bucket, part in zip(found, np.split(records[order], starts[1:]), strict=True):
+            with self._path(int(bucket)).open("ab") as stream:
+                part.tofile(stream)
+
+    def rows(self, start: int, stop: int) -> Iterator[tuple[int, sp.csr_array]]:
+        """Yield (first rank, counts over the file's features) of the ranks start to stop.
+
+        Features rise within a row, and repeats are summed.
+        """
+        for low in range(start - start % BUCKET, stop, BUCKET):
+            first, last = max(low, start), min(low + BUCKET, stop)
+            yield first, self._bucket(low)[first - low : last - low]
+
+    def _bucket(self, low: int) -> sp.csr_array:
+        path = self._path(low // BUCKET)
+        records = np.fromfile(path, dtype=RECORD) if path.exists() else np.empty(0, RECORD)
+        places = (records["rank"] - low, records["feature"])
+        counts = sp.coo_array((records["value"], places), shape=(BUCKET, self._n_features))
+        return counts.tocsr()
+
+    def _path(self, bucket: int) -> Path:
+        return self._folder / f"{bucket}.bin"
+
+    def close(self) -> None:
+        """Remove the files."""
+        for path in self._folder.iterdir():
+            path.unlink()
+        self._folder.rmdir()
+
+    def __enter__(self) -> Spill:
+        """Use as a context that removes the files at its end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the files, whatever happened."""
+        self.close()

@@ -1,0 +1,247 @@
+"""Build one study: its matrix and its tables, in a folder of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cellresponse.builders.archives import unpack
+from cellresponse.builders.axis_rows import AxisMap, measure
+from cellresponse.builders.fetch import fetch
+from cellresponse.builders.genes import GeneAxis, map_features
+from cellresponse.builders.match import Matched, match_barcodes
+from cellresponse.builders.matrix_writer import MatrixWriter
+from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
+from cellresponse.builders.quality import CellQuality, removed_by
+from cellresponse.builders.read import CountSource, open_counts
+from cellresponse.builders.storage import storage_errors
+from cellresponse.builders.study_tables import (
+    cells_table,
+    labels_table,
+    samples_table,
+    study_row,
+)
+from cellresponse.curation.labels import derive_labels
+from cellresponse.curation.study import Study, load_study
+from cellresponse.releases.content_hash import table_hash
+from cellresponse.schema.errors import EvidenceError
+from cellresponse.schema.spec import OrganismSpec
+
+__all__ = ["StudyJob", "build_study"]
+
+SUMMARY = "study.json"
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """Everything that a worker needs to build a study; can be sent to another process.
+
+    Attributes
+    ----------
+    folder
+        The study's evidence.
+    organism, axis
+        What the spec says of the organism, and its gene axis.
+    mirror, cache
+        Where files come from.
+    part
+        Folder to make.
+    """
+
+    folder: Path
+    organism: OrganismSpec
+    axis: GeneAxis
+    mirror: Path | None
+    cache: Path
+    part: Path
+
+
+def build_study(job: StudyJob) -> Path:
+    """Build a study into `job.part`, unless it is there already.
+
+    Parameters
+    ----------
+    job
+        What to build.
+
+    Returns
+    -------
+    Path
+        `job.part`, with `matrix.zarr`, the tables as Parquet, `fingerprints.npy` and
+        `study.json`. It appears by one rename, so a folder that exists is whole.
+
+    Raises
+    ------
+    CellResponseError
+        The evidence, a source file or the disk is at fault.
+    """
+    if job.part.exists():
+        return job.part
+    with storage_errors(job.part.parent):
+        job.part.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{job.part.name}.", dir=job.part.parent))
+        try:
+            _build(job, scratch)
+            os.rename(scratch / "part", job.part)
+        except OSError:
+            if not job.part.exists():  # another build of the same study was quicker
+                raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return job.part
+
+
+def _build(job: StudyJob, scratch: Path) -> None:
+    study = load_study(job.folder)
+    derivation = derive_labels(study)
+    paths = _fetch_files(study, job)
+    names, sources, matched = _open(study, paths, scratch)
+    part = scratch / "part"
+    part.mkdir()
+    files, segments, ranked = rank_cells(sources, matched)
+    maps = [AxisMap.of(map_features(source.features, job.axis), job.axis) for source in sources]
+    quality = CellQuality.empty(len(ranked))
+    kept = np.zeros(len(ranked), dtype=bool)
+    removed: dict[str, int] = {}
+    writer = MatrixWriter(part / "matrix.zarr", job.axis)
+    for file, start, counts in ordered_rows(files, segments, scratch / "spill"):
+        span = slice(start, start + counts.shape[0])
+        mapped = maps[file].apply(counts)
+        measure(counts, mapped, maps[file], quality, start)
+        masks = removed_by(quality.part(span), job.organism.qc)
+        kept[span] = ~np.logical_or.reduce(list(masks.values()))
+        for reason, mask in masks.items():
+            removed[reason] = removed.get(reason, 0) + int(mask.sum())
+        writer.append(mapped if kept[span].all() else mapped[kept[span]])
+    cells = cells_table(study, names, matched, ranked, quality, kept)
+    matrix_hash = writer.finish(_obs(cells))
+    samples = samples_table(study, cells)
+    labels = labels_table(study, derivation.labels, cells)
+    np.save(part / "fingerprints.npy", quality.fingerprint[kept])
+    row = study_row(study, cells, labels, samples)
+    for name, table in (("cells", cells), ("samples", samples), ("labels", labels)):
+        pq.write_table(table, part / f"{name}.parquet", compression="zstd")
+    summary = {
+        "study": row,
+        "hashes": {
+            "matrix": matrix_hash,
+            "cells": table_hash(cells),
+            "samples": table_hash(samples),
+            "labels": table_hash(labels),
+        },
+        "inputs": _inputs(study),
+        "files": [
+            _file_counts(name, source, match, axis_map)
+            for name, source, match, axis_map in zip(names, sources, matched, maps, strict=True)
+        ],
+        "cells": {
+            "in_files": sum(len(source.barcodes) for source in sources),
+            "matched": len(ranked),
+            **removed,
+            "kept": len(cells),
+        },
+        "counts": {
+            "of_kept_cells": int(quality.n_counts[kept].sum()),
+            "on_axis": int(quality.on_axis[kept].sum()),
+        },
+        "labels": _label_counts(labels),
+        "labels_of_samples_without_cells": len(
+            {label.sample_id for label in derivation.labels} - _with_cells(study, samples)
+        ),
+    }
+    (part / SUMMARY).write_text(json.dumps(summary, sort_keys=True), encoding="utf-8")
+
+
+def _fetch_files(study: Study, job: StudyJob) -> dict[str, Path]:
+    return {
+        file.name: fetch(file, study_id=study.study_id, cache=job.cache, mirror=job.mirror)
+        for file in study.manifest.files
+    }
+
+
+def _open(
+    study: Study, paths: Mapping[str, Path], scratch: Path
+) -> tuple[list[str], list[CountSource], list[Matched]]:
+    companions = dict(paths)
+    for file in study.manifest.files:
+        if file.members:
+            members = unpack(
+                paths[file.name],
+                [member.name for member in file.members],
+                scratch / "unpacked" / hashlib.sha256(file.name.encode()).hexdigest()[:12],
+                name=f"{study.study_id}/{file.name}",
+            )
+            for member, path in members.items():
+                companions[f"{file.name}/{member}"] = path
+                companions.setdefault(member, path)
+    names, sources, matched = [], [], []
+    for name, matrix in sorted(study.manifest.matrices().items()):
+        source = open_counts(
+            matrix.reader,
+            companions[name],
+            name=f"{study.study_id}/{name}",
+            options=matrix.options,
+            companions=companions,
+        )
+        names.append(name)
+        sources.append(source)
+        matched.append(match_barcodes(study, name, source.barcodes, matrix.barcodes, companions))
+    if not names:
+        raise EvidenceError("no file of the study holds counts", file=f"{study.study_id}/study.yaml")
+    return names, sources, matched
+
+
+def _obs(cells: pa.Table) -> pd.DataFrame:
+    """Make `obs`: the cells' columns but for study_id and row, indexed by cell_id."""
+    frame = cells.drop_columns(["study_id", "row"]).to_pandas()
+    for column in ("sample_id", "cell_line", "cell_type", "malignant", "doublet"):
+        frame[column] = frame[column].astype("category")
+    return frame.set_index("cell_id")
+
+
+def _inputs(study: Study) -> list[dict[str, Any]]:
+    return [
+        {"name": file.name, "url": file.url, "sha256": file.sha256, "bytes": file.bytes}
+        for file in study.manifest.files
+    ]
+
+
+def _file_counts(
+    name: str, source: CountSource, match: Matched, axis_map: AxisMap
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "barcodes": len(source.barcodes),
+        "matched": int((match.codes >= 0).sum()),
+        "left_out": match.left_out,
+        "features": len(source.features.ids),
+        "features_by_reason": axis_map.features.reasons,
+        "features_of_other_types": source.dropped_features,
+    }
+
+
+def _label_counts(labels: pa.Table) -> dict[str, int]:
+    found = labels.group_by(["response", "basis"]).aggregate([([], "count_all")]).to_pylist()
+    return {
+        f"{row['response']}, {row['basis']}": row["count_all"]
+        for row in sorted(found, key=lambda row: (row["response"], row["basis"]))
+    }
+
+
+def _with_cells(study: Study, samples: pa.Table) -> set[str]:
+    prefix = len(study.study_id) + 1
+    return {
+        row["sample_id"][prefix:] for row in samples.to_pylist() if row["n_cells"]
+    }

@@ -1,0 +1,1 @@
+"""The curated studies, and the code that reads and checks them."""

@@ -1,0 +1,1 @@
+"""Releases: their specs, and how to load, verify, compare and describe them."""

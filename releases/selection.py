@@ -1,0 +1,117 @@
+"""Read the rows of chosen cells out of the matrices of a release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from cellresponse.releases.layout import matrix_path
+from cellresponse.releases.matrix_store import MatrixStore, open_matrix
+from cellresponse.schema.errors import ReleaseError
+
+if TYPE_CHECKING:
+    from cellresponse.releases.release import Release
+
+__all__ = ["cell_labels", "select_cells"]
+
+LABEL_COLUMNS = ["drug_id", "response", "stars", "basis", "rule_id"]
+GAP = 64  # rows between two wanted ones that are read along rather than skipped
+
+
+def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnData:
+    """Give the cells of a selection of labels, or all cells where it is None."""
+    cells = release.tables["cells"]
+    pairs: pd.DataFrame | None = None
+    if labels is not None:
+        pairs = cell_labels(cells, labels)
+        cells = cells.filter(pc.is_in(cells["cell_id"], value_set=pa.array(pairs["cell_id"].unique())))
+    if len(cells) == 0:
+        raise ReleaseError("no cell matches", hint="Ask `labels` for what the release has")
+    organism = _organism(release, cells)
+    genes = release.tables["genes"]
+    genes = genes.filter(pc.equal(genes["organism"], organism))
+    parts = []
+    for study in pc.unique(cells["study_id"]).to_pylist():
+        name = matrix_path(study)
+        rows = cells.filter(pc.equal(cells["study_id"], study))["row"].to_numpy()
+        parts.append(_rows(open_matrix(release.folder / name, name=name), rows))
+    obs = cells.drop_columns(["row"]).to_pandas(types_mapper=pd.ArrowDtype).set_index("cell_id")
+    var = genes.select(["gene_id", "gene_name", "contig"]).to_pandas().set_index("gene_id")
+    found = anndata.AnnData(X=sp.vstack(parts, format="csr"), obs=_plain(obs), var=var)
+    if pairs is not None:
+        _join(found, pairs)
+    return found
+
+
+def cell_labels(cells: pa.Table, labels: pd.DataFrame) -> pd.DataFrame:
+    """Give one row a (cell, label): labels of whole samples spread over their cells."""
+    single = labels[labels["cell_id"].notna()]
+    whole = labels[labels["cell_id"].isna()].drop(columns="cell_id")
+    known = cells.select(["cell_id", "sample_id"]).to_pandas(types_mapper=pd.ArrowDtype)
+    spread = known.merge(whole, on="sample_id")
+    return pd.concat([spread, single[spread.columns]], ignore_index=True)
+
+
+def _organism(release: Release, cells: pa.Table) -> str:
+    studies = release.tables["studies"]
+    there = pc.is_in(studies["study_id"], value_set=pc.unique(cells["study_id"]))
+    organisms = sorted(set(studies.filter(there)["organism"].to_pylist()))
+    if len(organisms) > 1:
+        raise ReleaseError(
+            "the cells are of several organisms, which share no gene axis",
+            value=", ".join(organisms),
+            hint="Choose a study or a drug of one organism",
+        )
+    return str(organisms[0])
+
+
+def _rows(store: MatrixStore, rows: NDArray[np.int64]) -> sp.csr_matrix:
+    """Read rows (rising) by runs: wanted rows that stand close are read in one go."""
+    breaks = np.flatnonzero(np.diff(rows) > GAP) + 1
+    parts = []
+    for run in np.split(rows, breaks):
+        start, stop = int(run[0]), int(run[-1]) + 1
+        read = store.rows(start, stop)
+        indptr = np.concatenate(([0], np.cumsum(read.lengths)))
+        block = sp.csr_matrix((read.data, read.indices, indptr), shape=(stop - start, store.shape[1]))
+        parts.append(block if len(run) == stop - start else block[run - start])
+    return sp.vstack(parts, format="csr")
+
+
+def _plain(obs: pd.DataFrame) -> pd.DataFrame:
+    """Columns as AnnData knows them: categories for repeated words, NumPy numbers."""
+    plain = {}
+    for column in obs:
+        values = obs[column]
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            plain[column] = values.astype("float64" if values.isna().any() else values.dtype.numpy_dtype)
+        else:
+            plain[column] = values.astype(object).astype("category" if column != "barcode" else "str")
+    return pd.DataFrame(plain, index=pd.Index(obs.index.astype("str"), name="cell_id"))
+
+
+def _join(found: anndata.AnnData, pairs: pd.DataFrame) -> None:
+    if pairs["cell_id"].is_unique:
+        joined = pairs.set_index("cell_id")[LABEL_COLUMNS].reindex(found.obs_names)
+        for column, values in _plain_labels(joined).items():
+            found.obs[column] = values
+    else:
+        found.uns["labels"] = _plain_labels(pairs[["cell_id", *LABEL_COLUMNS]])
+
+
+def _plain_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    plain = {}
+    for column in labels:
+        values = labels[column]
+        if column == "stars":
+            plain[column] = values.astype("float64")
+        else:
+            plain[column] = values.astype(object).astype("str" if column == "cell_id" else "category")
+    return pd.DataFrame(plain, index=labels.index.astype("str"))

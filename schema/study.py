@@ -1,0 +1,275 @@
+"""Typed model of `study.yaml`: what a study is and where its files are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from cellresponse.schema.errors import EvidenceError
+from cellresponse.schema.vocabulary import words
+from cellresponse.schema.yaml_file import Strict
+
+__all__ = [
+    "BarcodeRule",
+    "Disagreement",
+    "FactSource",
+    "Member",
+    "SourceFile",
+    "StudyManifest",
+    "form",
+    "word",
+]
+
+CELL_FACTS = ("cell_line", "cell_type", "malignant", "doublet")
+OPTION = "a text, or a list of texts"
+COUNT_READERS = ("dense_text", "10x_mtx", "10x_h5", "h5ad")
+
+
+def word(vocabulary: str) -> AfterValidator:
+    """Accept any spelling of a vocabulary's word, keep the word."""
+
+    def check(value: str) -> str:
+        try:
+            return words(vocabulary).resolve(value).id
+        except EvidenceError as error:
+            raise PydanticCustomError(
+                "vocabulary", "{problem}", {"problem": error.problem, "allowed": error.allowed}
+            ) from None
+
+    return AfterValidator(check)
+
+
+def form(pattern: str, allowed: str) -> AfterValidator:
+    """Accept text that a pattern fits as a whole; `allowed` says it for people."""
+    compiled = re.compile(pattern, re.ASCII | re.DOTALL)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("form", "has the wrong form", {"allowed": allowed})
+        return value
+
+    return AfterValidator(check)
+
+
+def _option(value: object) -> str | list[str] | None:
+    texts = value if isinstance(value, list) else [value or ""]
+    if not all(isinstance(text, str) for text in texts):
+        raise PydanticCustomError(
+            "option", "an option has no options of its own", {"allowed": OPTION}
+        )
+    return value  # type: ignore[return-value]
+
+
+def _plain_name(value: str) -> str:
+    if not value or value != value.strip() or value.startswith("/") or "\\" in value:
+        raise ValueError("not a plain file name")
+    if any(part in ("", ".", "..") for part in value.split("/")):
+        raise ValueError("a file name must not leave its folder")
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http", "ftp") or not parts.netloc:
+        raise ValueError("not a web address (https://..., http://..., ftp://...)")
+    if parts.username or parts.password:
+        raise ValueError("a web address must not hold a user name or password")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        compiled = re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    if "key" not in compiled.groupindex:
+        raise ValueError("the pattern needs a group named key: (?P<key>...)")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Url = Annotated[str, AfterValidator(_web_address)]
+Sha256 = Annotated[str, form(r"[0-9a-f]{64}", "64 digits 0-9 and a-f, in lower case")]
+Accession = Annotated[
+    str, form(r"[A-Za-z0-9][A-Za-z0-9._-]*", "an accession: letters, digits, `.`, `_` and `-`")
+]
+Doi = Annotated[str, form(r"10\.\d{4,9}/\S+", "a DOI such as 10.1038/s41592-019-0425-8")]
+Pmid = Annotated[str, form(r"\d{1,9}", "the digits of a PubMed id")]
+Text = Annotated[str, form(r".*\S.*", "a text that is not empty")]
+SourceKey = Annotated[str, form(r"[a-z0-9_]+", "a key of small letters, digits and `_`")]
+Option = Annotated[str | list[str] | None, PlainValidator(_option)]
+
+
+def _require_distinct(names: list[str], problem: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise PydanticCustomError(
+            "twice", "{problem}: {name}", {"problem": problem, "name": twice[0]}
+        )
+
+
+class FactSource(Strict):
+    """Where a fact was read, and in what kind of text."""
+
+    ref: Text
+    """URL, DOI, `PMID:...` or accession."""
+    kind: Literal["paper", "database", "benchmark_table", "code", "source_file"]
+    where: str | None = None
+    """Place in it: section, table, line."""
+    terms: str | None = None
+    """Terms of use where it is a data resource."""
+
+
+class BarcodeRule(Strict):
+    """How a barcode of a file finds its sample.
+
+    `whole_file`: every barcode belongs to the file's one sample.
+    `table`: a companion file names a key for each barcode (`key_column`).
+    `pattern`: the group `key` of a regular expression on the barcode.
+    `cells`: the study's own `cells.csv.gz`.
+    A key is matched with `barcode_key` of `samples.csv`.
+    """
+
+    rule: Annotated[str, word("barcode_rule")]
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = None
+    table: Name | None = None
+    delimiter: str = ","
+    barcode_column: str | None = None
+    """Column of the table with the barcode; None: the first, as R writes row names."""
+    key_column: str | None = None
+    columns: dict[Literal["cell_line", "cell_type", "malignant", "doublet"], str] = {}
+    """Facts of single cells: our column, the table's column."""
+    values: dict[str, dict[str, str]] = {}
+    """Translation of the table's values, by the table's column."""
+    keep: dict[str, list[str]] = {}
+    """Rows to keep: a column of the table, the values that stay."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> BarcodeRule:
+        needs = {"table": ("table", "key_column"), "pattern": ("pattern",)}.get(self.rule, ())
+        for field in needs:
+            if getattr(self, field) is None:
+                raise ValueError(f"the rule {self.rule} needs {field}")
+        return self
+
+
+class Member(Strict):
+    """A file inside an archive."""
+
+    name: Name
+    reader: Annotated[str, word("reader")]
+    options: dict[str, Option] = {}
+    barcodes: BarcodeRule = BarcodeRule(rule="whole_file")
+
+    @model_validator(mode="after")
+    def _plain_file(self) -> Member:
+        if self.reader == "archive":
+            raise ValueError("an archive inside an archive is not read")
+        return self
+
+
+class SourceFile(Strict):
+    """A file to fetch: address, checksum, size, and how it is read."""
+
+    name: Name
+    url: Url
+    sha256: Sha256 | None = None
+    """None: not pinned yet."""
+    bytes: PositiveInt | None = None
+    reader: Annotated[str, word("reader")]
+    options: dict[str, Option] = {}
+    barcodes: BarcodeRule = BarcodeRule(rule="whole_file")
+    members: list[Member] = []
+
+    @model_validator(mode="after")
+    def _archive(self) -> SourceFile:
+        if (self.reader == "archive") != bool(self.members):
+            raise ValueError("reader `archive` and a list of members belong together")
+        _require_distinct([member.name for member in self.members], "two members have one name")
+        return self
+
+    @property
+    def pinned(self) -> bool:
+        """Whether checksum and size are known."""
+        return self.sha256 is not None and self.bytes is not None
+
+
+class Disagreement(Strict):
+    """Two readings of one fact, and what was decided."""
+
+    about: Text
+    readings: list[Text] = Field(min_length=2)
+    decision: Text
+
+
+class StudyManifest(Strict):
+    """One study: identity, licence, status, files, and sources of its facts."""
+
+    study_id: Accession
+    title: Text
+    organism: Annotated[str, word("organism")]
+    platform: str | None = None
+    doi: Doi | None = None
+    pmid: Pmid | None = None
+    parent: Accession | None = None
+    year: Annotated[int, Field(ge=1990, le=2100)] | None = None
+    licence: Text
+    licence_url: Url | None = None
+    access: Annotated[str, word("access")]
+    curator: Text
+    revision: PositiveInt
+    status: Annotated[str, word("status")]
+    reason: str | None = None
+    """Why the study is not `ready`."""
+    synthetic: bool = False
+    notes: str | None = None
+    files: list[SourceFile] = []
+    sources: dict[SourceKey, FactSource] = {}
+    disagreements: list[Disagreement] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyManifest:
+        if self.status == "ready" and not self.files:
+            raise ValueError("a study that is ready lists its files")
+        if self.status == "ready" and not all(file.pinned for file in self.files):
+            raise ValueError("a study that is ready has sha256 and bytes for every file")
+        if self.status in ("excluded", "needs_conversion", "controlled") and not self.reason:
+            raise ValueError(f"the status {self.status} needs a reason")
+        _require_distinct([file.name for file in self.files], "two files have one name")
+        for table in self._barcode_tables():
+            if table not in self._file_names():
+                raise PydanticCustomError(
+                    "table",
+                    "the table of a barcode rule is not a file of the study: {table}",
+                    {"table": table, "allowed": sorted(self._file_names())},
+                )
+        return self
+
+    def _barcode_tables(self) -> Iterator[str]:
+        members = [member for file in self.files for member in file.members]
+        for rule in (entry.barcodes for entries in (self.files, members) for entry in entries):
+            if rule.rule == "table" and rule.table:
+                yield rule.table
+
+    def _file_names(self) -> set[str]:
+        """Names that a barcode rule may use; a member goes by its own name as well."""
+        members = [(file, member) for file in self.files for member in file.members]
+        whole = {f"{file.name}/{member.name}" for file, member in members}
+        return whole | {file.name for file in self.files} | {member.name for _, member in members}
+
+    def matrices(self) -> dict[str, SourceFile | Member]:
+        """Count matrices by their name; members of an archive as `archive/member`."""
+        found: dict[str, SourceFile | Member] = {}
+        for file in self.files:
+            if file.reader in COUNT_READERS:
+                found[file.name] = file
+            for member in file.members:
+                if member.reader in COUNT_READERS:
+                    found[f"{file.name}/{member.name}"] = member
+        return found

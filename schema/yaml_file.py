@@ -1,0 +1,226 @@
+"""Read hand-written YAML strictly, and keep the line of every key.
+
+YAML's own typing is switched off: `no`, `1e5` and `2021-01-01` stay the text that
+was typed, and the pydantic models decide what they are. Duplicate keys, anchors,
+aliases and tags are refused; none of them has a use in a manifest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cellresponse.schema.errors import CellResponseError, EvidenceError, raise_all
+
+__all__ = ["Strict", "read_yaml"]
+
+MAX_BYTES = 1024 * 1024  # PyYAML reads about 1 MB/s; a manifest of a thousand files has 0.5 MB
+MAX_DEPTH = 20
+# An escape such as "\0" can write what no file name, table or terminal takes.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+NULLS = {"", "~", "null", "Null", "NULL"}
+
+
+class Strict(BaseModel):
+    """Base of the typed YAML models: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+type Place = tuple[str | int, ...]
+
+
+def read_yaml[Model: Strict](path: Path, model: type[Model], *, name: str | None = None) -> Model:
+    """Read a YAML file into a typed model.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        Pydantic model of the whole document.
+    name
+        Name for messages; None for the path.
+
+    Raises
+    ------
+    EvidenceError, Problems
+        The file cannot be read, is not YAML, or does not fit the model: with the
+        line, the dotted key and the value.
+    """
+    name = name or str(path)
+    node = _compose(_text(path, name), name)
+    lines: dict[Place, int] = {}
+    document = _value(node, (), lines, name)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise_all(_translate(error, model, lines, name))
+        raise  # unreachable: a ValidationError has at least one error
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise EvidenceError(
+                "the file is too large for a manifest", file=name, allowed=f"{MAX_BYTES} bytes"
+            )
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise EvidenceError(f"cannot be read: {error.strerror}", file=name) from None
+    except UnicodeDecodeError as error:
+        raise EvidenceError(
+            "is not UTF-8 text",
+            file=name,
+            row=data.count(b"\n", 0, error.start) + 1,
+            hint="Save it as UTF-8",
+        ) from None
+
+
+def _compose(text: str, name: str) -> yaml.Node:
+    try:
+        _refuse_unused(text, name)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "") or "unreadable"
+        raise EvidenceError(
+            f"is not YAML: {problem}",
+            file=name,
+            row=mark.line + 1 if mark else None,
+            hint="Check indentation, quotes and colons on this line and the one before",
+        ) from None
+    except (ValueError, OverflowError):
+        # PyYAML converts the number of an escape or a version without a look at its size.
+        raise EvidenceError(
+            "is not YAML: the number of an escape or of a %YAML line is out of range", file=name
+        ) from None
+    if node is None:
+        raise EvidenceError("the file is empty", file=name, allowed="lines of `key: value`")
+    if not isinstance(node, yaml.MappingNode):
+        raise EvidenceError(
+            "the file does not begin with a key", file=name, row=1, allowed="lines of `key: value`"
+        )
+    return node
+
+
+def _refuse_unused(text: str, name: str) -> None:
+    """Look at the stream of events, before anything nested or repeated is built from it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        row = event.start_mark.line + 1 if event.start_mark else None
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise EvidenceError(
+                "anchors and aliases are not used in manifests",
+                file=name,
+                row=row,
+                hint="Write the value out",
+            )
+        if tag := getattr(event, "tag", None):
+            raise EvidenceError(
+                "tags are not used in manifests",
+                file=name,
+                row=row,
+                value=tag,
+                hint="Remove the tag, or put quotes around the text",
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise EvidenceError("is nested too deeply", file=name, row=row)
+
+
+def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> object:
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.style is None and node.value in NULLS else _printable(node, name)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*place, i), lines, name) for i, item in enumerate(node.value)]
+    found: dict[str, object] = {}
+    assert isinstance(node, yaml.MappingNode)  # noqa: S101 - the only kind left; for the type checker
+    for key, value in node.value:
+        row = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise EvidenceError("a key must be plain text", file=name, row=row)
+        if _printable(key, name) in found:
+            raise EvidenceError("the key stands twice", file=name, row=row, value=key.value)
+        found[key.value] = _value(value, (*place, key.value), lines, name)
+        lines[(*place, key.value)] = row
+    return found
+
+
+def _printable(node: yaml.ScalarNode, name: str) -> str:
+    text = str(node.value)
+    if UNPRINTABLE.search(text):
+        raise EvidenceError(
+            "the text holds a character that cannot be printed",
+            file=name,
+            row=node.start_mark.line + 1,
+            value=text,
+        )
+    return text
+
+
+def _translate(
+    error: ValidationError,
+    model: type[Strict],
+    lines: dict[Place, int],
+    name: str,
+) -> Iterator[CellResponseError]:
+    for found in error.errors(include_url=False):
+        place = tuple(found["loc"])
+        allowed, value = found.get("ctx", {}).get("allowed"), found["input"]
+        if found["type"] == "extra_forbidden":
+            allowed, value = _nearest_keys(str(place[-1]), model, place[:-1]), place[-1]
+        message = found["msg"].removeprefix("Value error, ").rstrip(".")
+        message = message[0].lower() + message[1:] if message else found["type"]
+        yield EvidenceError(
+            {"extra_forbidden": "unknown key", "missing": "the key is missing"}.get(
+                found["type"], message
+            ),
+            file=name,
+            row=_line(lines, place),
+            column=".".join(str(part) for part in place) or None,
+            value=None if isinstance(value, dict | list) else value,
+            allowed=allowed,
+        )
+
+
+def _line(lines: dict[Place, int], place: Place) -> int | None:
+    """Line of the deepest part of a place that stands in the file."""
+    while place:
+        if place in lines:
+            return lines[place]
+        place = place[:-1]
+    return lines.get(())
+
+
+def _nearest_keys(key: str, model: type[Strict], parents: Place) -> list[str]:
+    fields = _fields_at(model, parents)
+    return difflib.get_close_matches(key, fields, n=3, cutoff=0.4) or fields
+
+
+def _fields_at(model: type[Strict], parents: Place) -> list[str]:
+    """Keys of the model that a dotted place leads to."""
+    current: type[Strict] = model
+    for part in parents:
+        if isinstance(part, str) and part in current.model_fields:
+            inner = _inner_model(current.model_fields[part].annotation)
+            current = inner or current
+    return sorted(current.model_fields)
+
+
+def _inner_model(annotation: object) -> type[Strict] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        inner = _inner_model(argument)
+        if inner:
+            return inner
+    return None

@@ -1,0 +1,154 @@
+"""The model of `study.yaml`: forms, and what must hold between its keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from studies import file_entry, manifest
+
+from cellresponse.schema.study import BarcodeRule, StudyManifest
+
+MEMBER = {"name": "a/counts.csv", "reader": "dense_text"}
+TABLE = {"rule": "table", "table": "cells.csv", "key_column": "sample"}
+
+
+def refused(**keys: Any) -> dict[str, str]:
+    """Give the messages by dotted key; the allowed words are part of a message."""
+    with pytest.raises(ValidationError) as error:
+        StudyManifest.model_validate(manifest(**keys))
+    return {
+        ".".join(map(str, found["loc"])): f"{found['msg']}; {found.get('ctx', {}).get('allowed')}"
+        for found in error.value.errors()
+    }
+
+
+def test_a_right_manifest() -> None:
+    study = StudyManifest.model_validate(manifest(year="2019", synthetic="no"))
+    assert (study.revision, study.year, study.synthetic) == (1, 2019, False)
+    assert list(study.matrices()) == ["counts.csv.gz"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("study_id", "../up", "an accession"),
+        ("study_id", "GSE1\n", "an accession"),
+        ("study_id", "", "an accession"),
+        ("title", "", "a text that is not empty"),
+        ("title", "  ", "a text that is not empty"),
+        ("doi", "doi:10.1/x", "a DOI such as"),
+        ("pmid", "PMID1", "the digits of a PubMed id"),
+        ("pmid", "\u0661\u0662", "the digits of a PubMed id"),
+        ("organism", "humann", "unknown organism; ['human'"),
+        ("status", "redy", "unknown status; ['ready'"),
+        ("access", "public", "unknown access; ['controlled', 'open']"),
+        ("licence_url", "www.example.org", "not a web address"),
+        ("licence_url", "https://user:word@example.org", "must not hold a user name or password"),
+        ("licence_url", "http://[", "Invalid IPv6 URL"),
+        ("revision", "0", "greater than 0"),
+        ("revision", "-1", "greater than 0"),
+        ("year", "1889", "greater than or equal to 1990"),
+        ("synthetic", "perhaps", "valid boolean"),
+    ],
+)
+def test_form_of_a_key(key: str, value: str, message: str) -> None:
+    assert message in refused(**{key: value})[key]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"name": "../counts.csv"}, "must not leave its folder"),
+        ({"name": "a//b"}, "must not leave its folder"),
+        ({"name": "./b"}, "must not leave its folder"),
+        ({"name": "/etc/passwd"}, "not a plain file name"),
+        ({"name": "a\\b"}, "not a plain file name"),
+        ({"name": " a"}, "not a plain file name"),
+        ({"name": ""}, "not a plain file name"),
+        ({"url": "file:///etc/passwd"}, "not a web address"),
+        ({"sha256": "A" * 64}, "64 digits 0-9 and a-f"),
+        ({"sha256": "0" * 63}, "64 digits 0-9 and a-f"),
+        ({"bytes": "0"}, "greater than 0"),
+        ({"reader": "10x_h6"}, "unknown reader"),
+        ({"options": {"a": {"b": "c"}}}, "a text, or a list of texts"),
+        ({"options": {"a": ["b", ["c"]]}}, "a text, or a list of texts"),
+        ({"reader": "archive"}, "belong together"),
+        ({"members": [MEMBER]}, "belong together"),
+        ({"reader": "archive", "members": [MEMBER, MEMBER]}, "two members have one name: a/count"),
+        ({"reader": "archive", "members": [{"name": "b", "reader": "archive"}]}, "not read"),
+        ({"barcodes": {"rule": "table", "table": "t.csv"}}, "needs key_column"),
+        ({"barcodes": {"rule": "table", "key_column": "t"}}, "needs table"),
+        ({"barcodes": {"rule": "pattern"}}, "needs pattern"),
+        ({"barcodes": {"rule": "pattern", "pattern": "("}}, "not a regular expression"),
+        ({"barcodes": {"rule": "pattern", "pattern": "(a)"}}, "group named key"),
+        ({"barcodes": {"rule": "guess"}}, "unknown barcode rule"),
+        ({"barcodes": {"rule": "cells", "columns": {"response": "x"}}}, "'cell_line'"),
+    ],
+)
+def test_form_of_a_file(keys: dict[str, Any], message: str) -> None:
+    messages = refused(files=[file_entry(**keys)])
+    assert len(messages) == 1
+    (key, said) = messages.popitem()
+    assert key.startswith("files.0")
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"files": []}, "lists its files"),
+        ({"files": [file_entry(sha256=None)]}, "sha256 and bytes for every file"),
+        ({"files": [file_entry(bytes=None)]}, "sha256 and bytes for every file"),
+        ({"files": [file_entry(), file_entry()]}, "two files have one name: counts.csv.gz"),
+        *(
+            ({"status": status, "files": []}, f"the status {status} needs a reason")
+            for status in ("excluded", "needs_conversion", "controlled")
+        ),
+        ({"files": [file_entry(barcodes=TABLE)]}, "not a file of the study: cells.csv"),
+    ],
+)
+def test_keys_that_belong_together(keys: dict[str, Any], message: str) -> None:
+    assert message in refused(**keys)[""]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"status": "metadata", "files": []},
+        {"status": "metadata", "files": [file_entry(sha256=None, bytes=None)]},
+        {"status": "excluded", "files": [], "reason": "no counts"},
+        {"files": [file_entry(barcodes=TABLE), file_entry("cells.csv", reader="cell_table")]},
+        {
+            "files": [
+                file_entry(options={"feature_types": ["a", "b"], "orientation": "x", "id": None})
+            ]
+        },
+    ],
+)
+def test_what_is_allowed(keys: dict[str, Any]) -> None:
+    assert StudyManifest.model_validate(manifest(**keys)).study_id == "GSE1"
+
+
+def test_source_keys_and_disagreements() -> None:
+    source = {"ref": "PMID:1", "kind": "paper"}
+    assert "small letters" in refused(sources={"Smith 2020": source})["sources.Smith 2020.[key]"]
+    assert "'paper'" in refused(sources={"a": source | {"kind": "rumour"}})["sources.a.kind"]
+    one = {"about": "dose", "readings": ["1 uM"], "decision": "1 uM"}
+    assert "at least 2" in refused(disagreements=[one])["disagreements.0.readings"]
+
+
+def test_matrices_are_named_within_their_archive() -> None:
+    members = [
+        MEMBER | {"barcodes": TABLE | {"table": "cells.csv"}},
+        {"name": "cells.csv", "reader": "cell_table"},
+    ]
+    archive = file_entry("raw.tar", reader="archive", members=members)
+    study = StudyManifest.model_validate(manifest(files=[archive, file_entry()]))
+    assert list(study.matrices()) == ["raw.tar/a/counts.csv", "counts.csv.gz"]
+
+
+def test_barcode_rule_of_a_file_by_default() -> None:
+    study = StudyManifest.model_validate(manifest())
+    assert study.files[0].barcodes == BarcodeRule(rule="whole_file")

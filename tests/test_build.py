@@ -1,0 +1,202 @@
+"""The whole way on a tiny project: right content, the same however it is built."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+from mini_release import GENES, Project, counts
+
+import cellresponse.builders.build as build_module
+from cellresponse.builders.build import build
+from cellresponse.releases.release import Release, load
+from cellresponse.releases.specs import load_spec
+from cellresponse.releases.verify import verify
+from cellresponse.schema.errors import (
+    CellResponseError,
+    EvidenceError,
+    ReleaseError,
+    StorageError,
+)
+
+CLI = Path(__file__).parent.parent / "cli.py"
+
+
+def test_cells_and_counts_are_those_of_the_files(mini_release: Release) -> None:
+    cells = mini_release.tables["cells"].to_pandas()
+    first = anndata.read_zarr(mini_release.matrix("MINI1"))
+    source = counts(1, 36)
+    source[:5, 0] = 1
+    assert first.shape == (34, len(GENES))  # one cell has too few genes, one too much mitochondrial
+    assert list(first.var_names) == sorted(gene for gene, _, _ in GENES)
+    for barcode, row in zip(first.obs["barcode"], first.X.toarray(), strict=True):
+        assert row.tolist() == source[:, int(barcode[2:])].tolist()
+    ordered = cells[cells["study_id"] == "MINI1"]
+    assert ordered[["sample_id", "barcode"]].apply(tuple, axis=1).is_monotonic_increasing
+    assert ordered["n_counts"].tolist() == np.asarray(first.X.sum(axis=1)).ravel().tolist()
+
+
+def test_quality_control_is_counted_by_reason(mini_release: Release) -> None:
+    counted = mini_release.root["studies"]["MINI1"]["cells"]
+    assert counted == {
+        "in_files": 36,
+        "matched": 36,
+        "too_few_genes": 1,
+        "too_much_mitochondrial": 1,
+        "kept": 34,
+    }
+    features = mini_release.root["studies"]["MINI2"]["files"][0]["features_by_reason"]
+    assert features == {"by_id_without_version": len(GENES)}
+
+
+def test_labels_follow_from_evidence(mini_release: Release) -> None:
+    labels = mini_release.labels()
+    found = {
+        (row["sample_id"], row["drug_id"], row["response"], row["basis"])
+        for row in labels.to_dict(orient="records")
+    }
+    treated = "treated_vs_untreated_control"
+    assert found == {
+        ("MINI1:untreated", "synthetic-drug-a", "sensitive", treated),
+        ("MINI1:untreated", "synthetic-drug-b", "sensitive", treated),
+        ("MINI1:drug_a", "synthetic-drug-a", "resistant", treated),
+        ("MINI1:drug_b", "synthetic-drug-b", "resistant", treated),
+        ("MINI2:parental", "synthetic-drug-a", "sensitive", "resistant_line_vs_parental"),
+        ("MINI2:resistant", "synthetic-drug-a", "resistant", "resistant_line_vs_parental"),
+    }
+    stars = dict(zip(labels["sample_id"], labels["stars"], strict=True))
+    assert stars["MINI1:drug_a"] == 1
+    assert stars["MINI1:drug_b"] == 2
+    assert stars["MINI2:resistant"] == 3
+
+
+def test_one_content_hash_whatever_the_workers(project: Project, tmp_path: Path) -> None:
+    first = project.build(tmp_path / "one", workers=1)
+    second = project.build(tmp_path / "two", workers=2)
+    assert first.content_hash == second.content_hash
+    assert (tmp_path / "one/mini/release.json").read_bytes() == (
+        tmp_path / "two/mini/release.json"
+    ).read_bytes()
+
+
+def test_content_hash_does_not_depend_on_the_order_in_a_file(
+    project: Project, tmp_path: Path, mini_release: Release
+) -> None:
+    path = project.mirror / "MINI2" / "parental.tsv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    project.pin("MINI2")
+    turned = project.build(tmp_path / "out")
+    assert turned.content_hash == mini_release.content_hash
+
+
+def test_killed_build_goes_on_from_its_finished_studies(
+    project: Project, tmp_path: Path, mini_release: Release
+) -> None:
+    waiting = project.mirror / "MINI2" / "resistant.tsv"
+    kept = waiting.read_bytes()
+    waiting.unlink()
+    os.mkfifo(waiting)  # the build of the second study waits for a writer
+    command = [sys.executable, str(CLI), *project.arguments(tmp_path / "out", "--workers", "1")]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    finished = project.folder / "cache" / "studies"
+    deadline = time.monotonic() + 60
+    while not list(finished.glob("MINI1-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out" / "mini").exists()
+    waiting.unlink()
+    waiting.write_bytes(kept)
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "1 studies finished by an earlier build" in again.stderr
+    assert load(tmp_path / "out" / "mini").content_hash == mini_release.content_hash
+    assert not list(finished.iterdir())
+
+
+def test_existing_release_is_never_overwritten(project: Project, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = project.build(out)
+    before = (first.folder / "release.json").stat().st_mtime_ns
+    project.build(out)  # the same content: left as it is
+    assert (first.folder / "release.json").stat().st_mtime_ns == before
+    samples = project.curation / "MINI1" / "samples.csv"
+    samples.write_text(samples.read_text().replace("drug_a,counts", "drug_1,counts"))
+    with pytest.raises(ReleaseError, match="never overwritten"):
+        project.build(out)
+    assert verify(out / "mini").content_hash == first.content_hash
+    assert sorted(path.name for path in out.iterdir()) == ["mini"]
+
+
+def test_renaming_a_sample_moves_no_cell_id(
+    project: Project, tmp_path: Path, mini_release: Release
+) -> None:
+    samples = project.curation / "MINI1" / "samples.csv"
+    samples.write_text(samples.read_text().replace("drug_a,counts", "zz,counts"))
+    renamed = project.build(tmp_path / "out")
+    ids = set(mini_release.tables["cells"]["cell_id"].to_pylist())
+    assert set(renamed.tables["cells"]["cell_id"].to_pylist()) == ids
+
+
+def test_equal_count_vectors_of_two_studies_are_flagged(project: Project, tmp_path: Path) -> None:
+    first = (project.mirror / "MINI2" / "parental.tsv").read_text().splitlines()
+    columns = np.array([line.split("\t") for line in first])
+    rows = [",".join(f"U_{b}" for b in columns[1:, 0])]
+    names = [name for _, name, _ in GENES]
+    rows += [f"{name}," + ",".join(column) for name, column in zip(names, columns[1:, 1:].T, strict=True)]
+    _replace_first_study(project, "\n".join(rows) + "\n")
+    built = project.build(tmp_path / "out")
+    assert built.root["equal_count_vectors"] == [{"studies": ["MINI1", "MINI2"], "cells": 8}]
+
+
+def _replace_first_study(project: Project, text: str) -> None:
+    (project.mirror / "MINI1" / "counts.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    samples = project.curation / "MINI1" / "samples.csv"
+    samples.write_text(
+        "sample_id,file,barcode_key,source_type,collection,arm,treatment,outcome,fact_sources\n"
+        "only,counts.csv.gz,U,cell_line,primary,treated,synthetic-drug-b,survived,*=synthetic\n"
+    )
+    project.pin("MINI1")
+
+
+def test_unexplained_loss_fails_the_build(project: Project, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    project.build(out)
+    spec = project.folder / "next.yaml"
+    text = project.spec.read_text().replace("release: mini", "release: next\nprevious: mini")
+    spec.write_text(text[: text.index("  MINI2:")])
+    arguments = project.options(out)
+    with pytest.raises(CellResponseError, match="studies drop from 2 in mini to 1") as caught:
+        build(load_spec(str(spec)), arguments)
+    assert "explained_losses" in str(caught.value)
+    assert sorted(path.name for path in out.iterdir()) == ["mini"]
+    reasons = ", ".join(f"{name}: tested" for name in ("studies", "samples", "cells", "labels"))
+    spec.write_text(spec.read_text() + f"explained_losses: {{{reasons}}}\n")
+    built = build(load_spec(str(spec)), arguments)
+    assert built.root["diff"]["studies_gone"] == ["MINI2"]
+
+
+def test_build_takes_ready_studies_only(project: Project, tmp_path: Path) -> None:
+    manifest = project.curation / "MINI2" / "study.yaml"
+    manifest.write_text(
+        manifest.read_text().replace("status: ready", "status: excluded\nreason: a test")
+    )
+    with pytest.raises(EvidenceError, match="ready only"):
+        project.build(tmp_path / "out")
+
+
+def test_two_builds_of_one_release_at_once_are_refused(project: Project, tmp_path: Path) -> None:
+    with (
+        build_module._lock(project.folder / "cache", tmp_path / "out" / "mini"),
+        pytest.raises(StorageError, match="another build"),
+    ):
+        project.build(tmp_path / "out")

@@ -1,0 +1,125 @@
+"""The command line: every command has help and a place in the documentation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from mini_release import Project
+
+from cellresponse.cli import main
+from cellresponse.releases.release import Release
+
+ROOT = Path(__file__).parent.parent
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_help_and_documentation(name: str, run: Run) -> None:
+    code, stdout, _ = run(name, "--help")
+    assert code == 0
+    assert len(stdout.splitlines()[2].strip()) > 20
+    for option in main.commands[name].params:
+        assert isinstance(option, click.Argument) or option.help, f"{option.name} has no help"  # type: ignore[attr-defined]
+    assert f"cli.py {name}" in (ROOT / "README.md").read_text()
+
+
+def test_usage_error_exits_with_2(run: Run) -> None:
+    assert run("build")[0] == 2
+    assert run("nothing")[0] == 2
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "cli.py"], [sys.executable, "-m", "cellresponse.cli"]])
+def test_ways_to_call(command: list[str]) -> None:
+    ended = subprocess.run(
+        [*command, "validate", "GSE149214"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "1 resistant, 1 star" in ended.stdout
+
+
+def test_console_script() -> None:
+    script = Path(sys.executable).with_name("cellresponse")
+    ended = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert "0.1.0" in ended.stdout
+
+
+def test_info(mini_release: Release, run: Run) -> None:
+    code, stdout, _ = run("info", mini_release.folder)
+    assert code == 0
+    assert len(stdout.splitlines()) <= 24  # one screen
+    assert "MINI1" in stdout
+    code, stdout, _ = run("info", mini_release.folder, "--json")
+    summary = json.loads(stdout)
+    assert summary["cells"]["kept"] == 50
+    assert sum(row["cells"] for row in summary["labels"]) == 61
+
+
+def test_diff(mini_release: Release, project: Project, tmp_path: Path, run: Run) -> None:
+    code, stdout, _ = run("diff", mini_release.folder, mini_release.folder)
+    assert (code, "the content is the same" in stdout) == (0, True)
+    samples = project.curation / "MINI1" / "samples.csv"
+    samples.write_text(samples.read_text().replace("drug-b,60", "drug-b,20"))
+    changed = project.build(tmp_path / "out")
+    code, stdout, _ = run("diff", mini_release.folder, changed.folder)
+    assert code == 0
+    assert "~ MINI1: labels, samples" in stdout
+    assert "MINI2" not in stdout
+    found = json.loads(run("diff", mini_release.folder, changed.folder, "--json")[1])
+    assert found["studies_changed"] == {"MINI1": ["labels", "samples"]}
+    assert found["counts"]["cells"] == {"old": 50, "new": 50}
+
+
+def test_validate(run: Run, project: Project) -> None:
+    code, stdout, _ = run("validate")
+    assert code == 0
+    assert "GSE118767" in stdout
+    code, stdout, _ = run("validate", "GSE149214", "--report", "markdown")
+    assert "| erlotinib | resistant | 1 |" in stdout
+    code, _, stderr = run("validate", "GSE0")
+    assert (code, "GSE149214" in stderr) == (1, True)
+    for study in ("MINI1", "MINI2"):
+        path = project.curation / study / "samples.csv"
+        path.write_text(path.read_text().replace("survived", "survivd").replace("died", "dead"))
+    code, stdout, stderr = run("validate", "--curation", project.curation)
+    assert code == 1
+    assert "MINI1/samples.csv, row 3, column outcome: unknown outcome 'survivd'" in stderr
+    assert "MINI2/samples.csv, row 3, column control_outcome" in stderr
+
+
+def test_studies(run: Run) -> None:
+    code, stdout, _ = run("studies", "--json")
+    assert code == 0
+    listed = {study["study_id"]: study for study in json.loads(stdout)}
+    assert listed["GSE118767"]["samples"] == 21
+    assert listed["GSE149214"]["drugs"] == ["erlotinib"]
+
+
+def test_dask_cluster(project: Project, tmp_path: Path, mini_release: Release, run: Run) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        code, _, stderr = run(
+            *project.arguments(tmp_path / "out", "--scheduler", cluster.scheduler_address)
+        )
+        assert code == 0, stderr
+        (project.mirror / "MINI2" / "parental.tsv").write_text("changed")
+        code, _, stderr = run(
+            *project.arguments(tmp_path / "other", "--scheduler", cluster.scheduler_address)
+        )
+    assert code == 1
+    assert "MINI2/parental.tsv" in stderr
+    built = json.loads((tmp_path / "out" / "mini" / "release.json").read_bytes())
+    assert built["content"]["hash"] == mini_release.content_hash
+
+
+def test_no_dask_scheduler(project: Project, tmp_path: Path, run: Run) -> None:
+    code, _, stderr = run(*project.arguments(tmp_path / "out", "--scheduler", "nowhere"))
+    assert code == 1
+    assert "tcp://HOST:PORT" in stderr

@@ -1,0 +1,156 @@
+"""What a user gets from `cellresponse.load`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import duckdb
+import numpy as np
+import pytest
+
+import cellresponse
+from cellresponse.releases.release import Release
+from cellresponse.schema.errors import EvidenceError, ReleaseError
+
+
+def test_load_by_folder_and_by_name(
+    mini_release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cellresponse.load(mini_release.folder).content_hash == mini_release.content_hash
+    (tmp_path / "dist").symlink_to(mini_release.folder.parent)
+    monkeypatch.chdir(tmp_path)
+    assert cellresponse.load("mini").content_hash == mini_release.content_hash
+    assert "mini" in repr(mini_release)
+
+
+def test_load_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="no such folder"):
+        cellresponse.load(tmp_path / "nothing")
+
+
+def test_labels_are_selected(mini_release: Release) -> None:
+    everything = mini_release.labels()
+    assert len(everything) == 6
+    drug = mini_release.labels(drug="Synthetic Drug A")
+    assert set(drug["drug_id"]) == {"synthetic-drug-a"}
+    assert len(drug) == 4
+    assert set(mini_release.labels(response="resistant")["stars"]) == {1, 2, 3}
+    assert len(mini_release.labels(study="MINI2", basis="resistant_line_vs_parental")) == 2
+
+
+@pytest.mark.parametrize(("stars", "resistant"), [(1, 3), (2, 2), (3, 1)])
+def test_stars_keep_every_sensitive_label(
+    mini_release: Release, stars: int, resistant: int
+) -> None:
+    labels = mini_release.labels(stars=stars)
+    assert (labels["response"] == "resistant").sum() == resistant
+    assert (labels["response"] == "sensitive").sum() == 3
+    assert (labels["stars"].dropna() >= stars).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"drug": "synthetic-drug-z"}, "synthetic-drug-a"),
+        ({"drug": "erlotinib"}, "no such drug_id"),
+        ({"study": "GSE1"}, "MINI1"),
+        ({"response": "immune"}, "resistant, sensitive"),
+        ({"stars": 4}, "1, 2, 3"),
+    ],
+)
+def test_labels_that_are_not_there(
+    mini_release: Release, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises((ReleaseError, EvidenceError)) as caught:
+        mini_release.labels(**wrong)  # type: ignore[arg-type]
+    assert said in str(caught.value)
+
+
+def test_cells_of_a_drug(mini_release: Release) -> None:
+    found = mini_release.cells(drug="synthetic-drug-a", stars=2)
+    assert set(found.obs["response"]) == {"sensitive", "resistant"}
+    assert set(found.obs.loc[found.obs["response"] == "resistant", "stars"]) == {3.0}
+    assert set(found.obs["study_id"]) == {"MINI1", "MINI2"}
+    for study in ("MINI1", "MINI2"):
+        stored = anndata.read_zarr(mini_release.matrix(study))
+        chosen = found[found.obs["study_id"] == study]
+        assert (chosen.X != stored[chosen.obs_names].X).nnz == 0
+    assert list(found.var["gene_name"][:2]) == ["GENE1", "GENE2"]
+    assert found.X.dtype == np.int32
+
+
+def test_cells_with_several_labels_each(mini_release: Release) -> None:
+    found = mini_release.cells(study="MINI1", response="sensitive")
+    labels = found.uns["labels"]
+    assert "response" not in found.obs
+    assert len(labels) == 2 * found.n_obs  # the shared control is sensitive to both drugs
+    assert labels.groupby("cell_id", observed=True)["drug_id"].nunique().eq(2).all()
+
+
+def test_all_cells(mini_release: Release) -> None:
+    found = mini_release.cells()
+    assert found.n_obs == 50
+    assert found.obs_names.is_unique
+
+
+def test_no_cell_matches(mini_release: Release) -> None:
+    with pytest.raises(ReleaseError, match="no such basis"):
+        mini_release.cells(study="MINI2", basis="treated_vs_untreated_control")
+    with pytest.raises(ReleaseError, match="no cell matches"):
+        mini_release.cells(study="MINI1", response="resistant", drug="synthetic-drug-a", stars=3)
+
+
+def test_tables(mini_release: Release) -> None:
+    assert list(mini_release.tables) == ["cells", "drugs", "genes", "labels", "samples", "studies"]
+    assert len(mini_release.tables) == 6
+    assert mini_release.tables["studies"]["synthetic"].to_pylist() == [True, True]
+    with pytest.raises(ReleaseError, match="no such table"):
+        mini_release.tables["nothing"]
+
+
+def test_selection_round_trips_through_h5ad(mini_release: Release, tmp_path: Path) -> None:
+    found = mini_release.cells(drug="synthetic-drug-a")
+    found.write_h5ad(tmp_path / "cells.h5ad")
+    again = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert (again.X != found.X).nnz == 0
+
+
+def test_duckdb_counts_labelled_cells(mini_release: Release) -> None:
+    tables = mini_release.folder / "tables"
+    found = duckdb.sql(
+        f"""
+        select l.drug_id, l.response, l.stars, l.basis, count(*) as cells
+        from '{tables}/labels.parquet' l
+        join '{tables}/cells.parquet' c
+          on c.sample_id = l.sample_id and (l.cell_id is null or l.cell_id = c.cell_id)
+        group by all order by all
+        """  # noqa: S608 - a path of this test
+    ).fetchall()
+    from cellresponse.releases.info import summarise
+
+    expected = [tuple(row.values()) for row in summarise(mini_release)["labels"]]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert len(found) == 6
+
+
+def test_scanpy_opens_a_matrix(mini_release: Release) -> None:
+    import scanpy
+
+    cells = anndata.read_zarr(mini_release.matrix("MINI1"))
+    cells.X = cells.X.astype(np.float32)
+    scanpy.pp.normalize_total(cells, target_sum=1e4)
+    scanpy.pp.log1p(cells)
+    assert np.allclose(np.expm1(cells.X).sum(axis=1), 1e4, rtol=1e-4)
+
+
+def test_import_is_light() -> None:
+    """`import cellresponse` loads none of the heavy packages; `load` no pandera."""
+    code = "import sys, cellresponse; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    for package in ("numpy", "pandas", "pandera", "zarr", "anndata", "pyarrow", "pydantic"):
+        assert f"'{package}'" not in loaded
