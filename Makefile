@@ -39,7 +39,7 @@ test: .venv/all.installed
 check: .venv/all.installed
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	rm -rf build/typed && $(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --target build/typed .
+	rm -rf build && $(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(PYTHON) -m mypy --config-file ../../pyproject.toml -p cellresponse
 	.venv/bin/lint-imports
 

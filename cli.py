@@ -83,15 +83,28 @@ def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     show_default=True,
     help="Form of the report on stdout.",
 )
-def validate_command(studies: tuple[str, ...], curation: Path, report: str) -> None:
+@click.option(
+    "--against",
+    metavar="REF",
+    help="Check the studies that differ from this commit, and that their revisions grew.",
+)
+def validate_command(
+    studies: tuple[str, ...], curation: Path, report: str, against: str | None
+) -> None:
     """Check study folders and show which labels follow from their evidence.
 
     Without STUDY, every study is checked.
     """
+    from cellresponse.curation.changes import validate_changes
     from cellresponse.curation.validate import report_lines, validate
 
-    reports, problems = validate(curation, list(studies))
-    click.echo("\n".join(report_lines(reports, markdown=report == "markdown")))
+    markdown = report == "markdown"
+    if against is None:
+        reports, problems = validate(curation, list(studies))
+        lines = report_lines(reports, markdown=markdown)
+    else:
+        lines, problems = validate_changes(curation, against, list(studies), markdown=markdown)
+    click.echo("\n".join(lines))
     raise_all(problems)
 
 
@@ -173,19 +186,68 @@ def info_command(folder: Path, as_json: bool) -> None:
 
 
 @command("studies")
+@click.option("--source", help="Source type, such as cell_line or patient_tumour.")
+@click.option("--species", help="Organism, such as human.")
+@click.option("--drug", help="Drug, by itself or in a regimen; or a regimen `a + b`.")
+@click.option("--class", "drug_class", help="Class of drug, such as targeted.")
+@click.option("--cancer", help="Cancer type, with all narrower ones.")
+@click.option("--basis", help="Basis of labels, such as clinical_response.")
+@click.option("--status", help="Status, such as ready.")
+@click.option("--stars", type=int, help="A label of at least so many stars.")
+@click.option("--since", type=int, metavar="YEAR", help="Published in that year or later.")
 @curation_option
 @json_option
-def studies_command(curation: Path, as_json: bool) -> None:
-    """List the curated studies."""
-    from cellresponse.curation.validate import study_list
+def studies_command(curation: Path, as_json: bool, **wanted: Any) -> None:
+    """List the curated studies, all or those that fit."""
+    from cellresponse.curation.catalogue import StudyFilter, catalogue_rows, study_lines, totals
+    from cellresponse.curation.validate import validate
 
-    listed, problems = study_list(curation)
+    reports, problems = validate(curation)
+    rows = StudyFilter(**wanted).apply(catalogue_rows(reports))
     if as_json:
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(json.dumps({"totals": totals(rows), "studies": rows}, indent=2))
     else:
-        for study in listed:
-            click.echo(f"{study['study_id']:<14} {study['status']:<17} {study['title']}")
+        click.echo("\n".join(study_lines(rows)))
     raise_all(problems)
+
+
+@main.group("study")
+def study_group() -> None:
+    """Start the folder of a study, or pin its files."""
+
+
+@study_group.command("new", cls=Command)
+@click.argument("accession")
+@curation_option
+def study_new_command(accession: str, curation: Path) -> None:
+    """Write a folder to fill in for ACCESSION, from GEO's records where they can be had."""
+    from cellresponse.builders.scaffold import new_study
+
+    made = new_study(accession, curation)
+    if made.blank is not None:
+        say(f"nothing could be filled in: {made.blank}")
+    click.echo(
+        f"wrote {made.folder}: {made.samples} samples from GEO, {made.placeholders} fields to "
+        f"fill in; then `python cli.py validate {made.folder.name}`"
+    )
+
+
+@study_group.command("pin", cls=Command)
+@click.argument("accession")
+@_folder_option("--mirror", help="Looked at before the network, as <study>/<file name>.")
+@_folder_option(
+    "--cache", default=_cache_folder, show_default="the user's cache folder", help="Downloads."
+)
+@curation_option
+def study_pin_command(accession: str, **folders: Any) -> None:
+    """Download and check the files of ACCESSION, write their checksums, and make it ready."""
+    from cellresponse.builders.pin import pin_study, pinned_lines
+
+    with _progress() as report:
+        pinned = pin_study(accession, report=report, **folders)
+    click.echo("\n".join(pinned_lines(pinned)))
+    if pinned.added:
+        click.get_current_context().exit(1)
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:
@@ -195,7 +257,8 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
 
 
 def _plain_line(line: str, *, done: int = 0, total: int = 0) -> None:
-    say(f"{line} ({done} of {total})" if total else line)
+    if line:
+        say(f"{line} ({done} of {total})" if total else line)
 
 
 @contextmanager
@@ -211,8 +274,10 @@ def _progress() -> Iterator[Report]:
         task = bar.add_task("starting", total=None)
 
         def report(line: str, *, done: int = 0, total: int = 0) -> None:
-            bar.console.print(line)
-            bar.update(task, description=line, completed=done, total=total or None)
+            if line:
+                bar.console.print(line)
+                bar.update(task, description=line)
+            bar.update(task, completed=done, total=total or None)
 
         yield report
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from inputs import CASES, Inputs, simulate
-from ways import WAYS, folder_bytes, remove
+from ways import TEXT_WAYS, WAYS, folder_bytes, remove
 
 GIB = 2**30
+YARDSTICKS = ("anndata, write_zarr", "limit, zarr's codecs", "limit, our encoder")
 MEMORY_SHARE = 0.85
 
 
@@ -34,18 +35,26 @@ def main() -> None:
         _step(json.loads(options.step))
         return
     with tempfile.TemporaryDirectory(prefix="cellresponse-bench-", dir=options.folder) as made:
-        results = [row for case, cells in _plan(options) for row in _compare(case, cells, options, Path(made))]
+        results = [
+            row
+            for case, cells in _plan(options)
+            for row in _compare(case, cells, options, Path(made))
+        ]
     report = {"machine": _machine(options), "results": results}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--cells", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=["sorted"])
     parser.add_argument("--studies", type=int, default=4)
-    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="ways to measure")
+    parser.add_argument(
+        "--only", nargs="+", choices=WAYS, default=list(WAYS), help="ways to measure"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="measure so often, keep the quickest")
     parser.add_argument("--gtf", type=Path, help="gene reference; none: a synthetic one")
     parser.add_argument("--folder", type=Path, help="where to put up to 20 GB; none: TMPDIR")
@@ -58,7 +67,9 @@ def _plan(options: argparse.Namespace) -> list[tuple[str, int]]:
     return [(case, cells) for case in options.cases for cells in options.cells]
 
 
-def _compare(case: str, cells: int, options: argparse.Namespace, made: Path) -> list[dict[str, Any]]:
+def _compare(
+    case: str, cells: int, options: argparse.Namespace, made: Path
+) -> list[dict[str, Any]]:
     """Simulate a case and measure every way through it."""
     folder = made / f"{case}-{cells}"
     gtf = None if options.gtf is None else str(options.gtf)
@@ -72,10 +83,15 @@ def _compare(case: str, cells: int, options: argparse.Namespace, made: Path) -> 
     )
     rows: list[dict[str, Any]] = []
     for way in options.only:
+        if case == "text" and way not in TEXT_WAYS:
+            continue
         rows += _measure(way, inputs, options.repeat)
     remove(folder)
-    _print(rows)
-    return [{"case": case, "cells": cells, "values": inputs.values, "input_bytes": inputs.bytes, **row} for row in rows]
+    _print(rows, cells)
+    return [
+        {"case": case, "cells": cells, "values": inputs.values, "input_bytes": inputs.bytes, **row}
+        for row in rows
+    ]
 
 
 def _measure(way: str, inputs: Inputs, repeat: int) -> list[dict[str, Any]]:
@@ -83,6 +99,7 @@ def _measure(way: str, inputs: Inputs, repeat: int) -> list[dict[str, Any]]:
     for _ in range(repeat):
         _warm(inputs)
         out = inputs.folder / "out"
+        out.mkdir()
         result = _run({"measure": [way, inputs.plain(), str(out)]})
         remove(out)
         found.append({"way": way, **result})
@@ -102,7 +119,7 @@ def _warm(inputs: Inputs) -> None:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     """Run a step in a process of its own; what it prints last is its result."""
     command = [sys.executable, __file__, "--step", json.dumps(request)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: PLW1510
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         return {"failed": f"exit {done.returncode}"}
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -155,23 +172,40 @@ def _limit_memory() -> None:
     Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    best = {row["way"]: row["seconds"] for row in rows if "seconds" in row}
-    print(f"{'':24} {'seconds':>8} {'CPU s':>7} {'peak GiB':>9} {'sum GiB':>8} {'GB':>7} {'files':>6} {'/anndata':>9} {'/limit':>7}")
+def _print(rows: list[dict[str, Any]], cells: int) -> None:
+    """Print a row a way; the last columns are its time divided by that of other ways."""
+    seconds = {row["way"]: row["seconds"] for row in rows if "seconds" in row}
+    titles = (
+        "seconds",
+        "cells/s",
+        "CPU s",
+        "peak GiB",
+        "sum GiB",
+        "GB",
+        "files",
+        "/anndata",
+        "/limit z",
+        "/limit o",
+    )
+    print(f"{'':24}" + "".join(f"{title:>10}" for title in titles))
     for row in rows:
         if "failed" in row:
-            print(f"{row['way']:24} {row['failed']}")
+            print(f"{row['way']:24}{row['failed']:>10}")
             continue
         ratios = [
-            f"{row['seconds'] / best[other]:.2f}" if other in best else "-"
-            for other in ("anndata in memory", "limit")
+            row["seconds"] / seconds[way] if way in seconds else float("nan") for way in YARDSTICKS
         ]
-        print(
-            f"{row['way']:24} {row['seconds']:8.2f} {row['cpu_seconds']:7.1f} "
-            f"{row['peak_process'] / GIB:9.2f} {row['peak_sum'] / GIB:8.2f} {row['bytes'] / 1e9:7.3f} "
-            f"{row['files']:6} {ratios[0]:>9} {ratios[1]:>7}",
-            flush=True,
+        values = (
+            f"{row['seconds']:.2f}",
+            f"{cells / row['seconds']:,.0f}",
+            f"{row['cpu_seconds']:.1f}",
+            f"{row['peak_process'] / GIB:.2f}",
+            f"{row['peak_sum'] / GIB:.2f}",
+            f"{row['bytes'] / 1e9:.3f}",
+            str(row["files"]),
+            *(f"{ratio:.2f}" for ratio in ratios),
         )
+        print(f"{row['way']:24}" + "".join(f"{value:>10}" for value in values), flush=True)
 
 
 def _machine(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ drawn anew, so that a file of any size is written in little memory.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from cellresponse.builders.gene_reference import load_axis, read_gtf
 from cellresponse.builders.genes import GeneAxis, gene_axis
+from cellresponse.schema.evidence import SampleEvidence
 from cellresponse.schema.spec import GeneReference
 
 CASES = {
@@ -33,7 +35,18 @@ CASES = {
     "unsorted": "cells in no order: the build takes a spill pass",
     "text": "dense text, genes by cells (10,000 detected genes): reading is text, and spilled",
 }
-FILES = 2  # a study; one sample a file
+IDENTITY = {"source_type": "cell_line", "collection": "primary", "fact_sources": "*=simulator"}
+SAMPLES = {  # of each study, one a file
+    "control": {"arm": "untreated"},
+    "treated": {
+        "arm": "treated",
+        "treatment": "synthetic-drug-a",
+        "exposure_days": "14",
+        "outcome": "survived",
+        "control_samples": "control",
+        "control_outcome": "died",
+    },
+}
 POOL = 16_384
 MOLECULES = 2_300  # mean a cell: gives about 1,000 different genes
 TEXT_GENES = 10_000
@@ -62,24 +75,31 @@ class Inputs:
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Inputs:
+        """Make from what `plain` gave."""
         return cls(**{**given, "folder": Path(given["folder"])})
 
     def plain(self) -> dict[str, Any]:
+        """Give as values that JSON can hold."""
         return {**asdict(self), "folder": str(self.folder)}
 
     def studies(self) -> list[str]:
+        """Give the accessions."""
         return sorted(path.name for path in (self.folder / "mirror").iterdir())
 
     def files(self, study: str) -> list[Path]:
+        """Give the source files of a study, in the order of their samples."""
         return sorted((self.folder / "mirror" / study).iterdir())
 
     def gtf(self) -> Path:
+        """Give the GTF that the axis was read from."""
         return Path((self.folder / "gtf").read_text("utf-8"))
 
     def reference(self) -> GeneReference:
+        """Give the gene reference as a spec has it."""
         return GeneReference.model_validate_json((self.folder / "genes.json").read_text("utf-8"))
 
     def axis(self) -> GeneAxis:
+        """Load the axis from its index."""
         cache = self.folder / "cache"
         return load_axis("human", self.reference(), gtf=self.gtf(), cache=cache)
 
@@ -127,7 +147,7 @@ def simulate(case: str, cells: int, studies: int, folder: Path, gtf: Path | None
         study = f"BENCH-{number}"
         mirror = folder / "mirror" / study
         mirror.mkdir(parents=True)
-        for part, file_cells in enumerate(_split(study_cells, FILES), start=1):
+        for part, file_cells in enumerate(_split(study_cells, len(SAMPLES)), start=1):
             chosen = stream.integers(0, POOL, file_cells)
             barcodes = _barcodes(file_cells, stream)
             if case == "unsorted":
@@ -151,8 +171,7 @@ def _reference(folder: Path, gtf: Path | None) -> GeneAxis:
         gtf = folder / "genes.gtf"
         fields = 'ensembl\tgene\t1\t9\t.\t+\t.\tgene_id "{0}"; gene_name "N{1}"; gene_biotype "x";'
         lines = (
-            f"{'MT' if n % 2000 == 0 else n % 22 + 1}\t"
-            + fields.format(f"ENSG{n:011d}", n)
+            f"{'MT' if n % 2000 == 0 else n % 22 + 1}\t" + fields.format(f"ENSG{n:011d}", n)
             for n in range(SYNTHETIC_GENES)
         )
         gtf.write_text("\n".join(lines) + "\n", "utf-8")
@@ -225,7 +244,9 @@ def _write_text(
             text.write(f"{gene},{','.join(map(str, row.tolist()))}\n")
 
 
-def _blocks(chosen: NDArray[np.int64], cells: int = 8192) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _blocks(
+    chosen: NDArray[np.int64], cells: int = 8192
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
     for start in range(0, len(chosen), cells):
         yield start, chosen[start : start + cells]
 
@@ -257,12 +278,21 @@ def _write_evidence(folder: Path, files: list[Path], case: str) -> None:
         ],
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(manifest), "utf-8")
-    columns = "sample_id,file,cell_line,source_type,collection,arm,fact_sources"
-    rows = [
-        f"sample-{n},{path.name},synthetic-line-1,cell_line,primary,untreated,arm=simulator"
-        for n, path in enumerate(files, start=1)
-    ]
-    (folder / "samples.csv").write_text("\n".join([columns, *rows]) + "\n", "utf-8")
+    header = SampleEvidence.to_schema().columns
+    control, treated = (
+        {
+            "sample_id": sample,
+            "file": path.name,
+            "cell_line": "synthetic-line-1",
+            **IDENTITY,
+            **facts,
+        }
+        for sample, path, facts in zip(SAMPLES, files, SAMPLES.values(), strict=True)
+    )
+    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, header)
+        writer.writeheader()
+        writer.writerows([control, treated])
 
 
 def _sha256(path: Path) -> str:

@@ -74,7 +74,9 @@ def assemble(
     root = _root(spec, axes, summaries, tables, code)
     root["equal_count_vectors"] = _equal_vectors(parts, summaries)
     for found in root["equal_count_vectors"]:
-        report(f"warning: {found['cells']} cells have equal counts in {' and '.join(found['studies'])}")
+        report(
+            f"warning: {found['cells']} cells have equal counts in {' and '.join(found['studies'])}"
+        )
     if previous is not None:
         root["diff"] = compare(previous.root, root)
         raise_all(unexplained_losses(root["diff"], spec.explained_losses))
@@ -83,7 +85,9 @@ def assemble(
         {
             "name": summary["study"]["study_id"].lower(),
             "title": summary["study"]["licence"],
-            **({"path": summary["study"]["licence_url"]} if summary["study"]["licence_url"] else {}),
+            **(
+                {"path": summary["study"]["licence_url"]} if summary["study"]["licence_url"] else {}
+            ),
         }
         for summary in summaries
     ]
@@ -121,7 +125,9 @@ def _write_tables(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(part / f"{name}.parquet", target)
         else:
-            write_by_study(folder, name, (pq.read_table(part / f"{name}.parquet") for part in parts))
+            write_by_study(
+                folder, name, (pq.read_table(part / f"{name}.parquet") for part in parts)
+            )
     drugs = pa.Table.from_pylist(drug_rows(_treatments(parts)), schema=arrow_schema(Drugs))
     write_table(folder, "drugs", drugs)
     used = sorted({study["organism"] for study in studies})
@@ -137,7 +143,9 @@ def _write_tables(
 def _treatments(parts: list[Path]) -> set[str]:
     named: set[str] = set()
     for part in parts:
-        named |= set(pq.read_table(part / "labels.parquet", columns=["drug_id"])["drug_id"].to_pylist())
+        named |= set(
+            pq.read_table(part / "labels.parquet", columns=["drug_id"])["drug_id"].to_pylist()
+        )
         given = pq.read_table(part / "samples.parquet", columns=["treatment"])["treatment"]
         named |= set(given.drop_null().to_pylist())
     return named
@@ -188,9 +196,7 @@ def _root(
         "cells": dict(sorted(totals.items())),
         "studies": {
             summary["study"]["study_id"]: {
-                key: summary[key]
-                for key in summary
-                if key not in ("hashes", "study")
+                key: summary[key] for key in summary if key not in ("hashes", "study")
             }
             | {"revision": summary["study"]["revision"], "samples": summary["study"]["n_samples"]}
             for summary in summaries
@@ -211,9 +217,7 @@ def _equal_vectors(parts: list[Path], summaries: list[dict[str, Any]]) -> list[d
     for piece in range(pieces):
         for owners in _shared(parts, piece, pieces):
             found[tuple(names[owner] for owner in owners)] += 1
-    return [
-        {"studies": list(studies), "cells": count} for studies, count in sorted(found.items())
-    ]
+    return [{"studies": list(studies), "cells": count} for studies, count in sorted(found.items())]
 
 
 def _shared(parts: list[Path], piece: int, pieces: int) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,7 +44,13 @@ class AxisMap:
         weights[mapped, 2] = axis.fingerprint_weights[features.columns[mapped]]
         return cls(features, len(axis), weights)
 
-    @property
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether the file's features are the axis, or its beginning."""
+        columns = self.features.columns
+        return bool(np.array_equal(columns, np.arange(len(columns))))
+
+    @cached_property
     def keeps_order(self) -> bool:
         """Whether sorted features give sorted genes, none twice."""
         mapped = self.features.columns[self.features.columns >= 0]
@@ -62,6 +69,10 @@ class AxisMap:
         csr_array
             int32, shape (cells, genes), genes rising within a row.
         """
+        if self.is_identity:
+            return sp.csr_array(
+                (counts.data, counts.indices, counts.indptr), shape=(counts.shape[0], self.genes)
+            )
         columns = self.features.columns[counts.indices]
         kept = columns >= 0
         if kept.all():
@@ -76,23 +87,23 @@ class AxisMap:
         return mapped
 
 
-def measure(
-    counts: sp.csr_array, mapped: sp.csr_array, axis_map: AxisMap, quality: CellQuality, start: int
-) -> None:
+def measure(counts: sp.csr_array, axis_map: AxisMap, quality: CellQuality, start: int) -> None:
     """Measure the cells of rows that begin at rank `start`; fills `quality`.
 
     Every input feature but spike-ins counts, on the axis or not.
     """
     span = slice(start, start + counts.shape[0])
     # One pass over the values; the fingerprint is meant to wrap around at 64 bits.
-    products = sp.csr_array(
-        (counts.data.astype(np.uint64), counts.indices, counts.indptr), shape=counts.shape
-    ) @ axis_map.weights
+    products = (
+        sp.csr_array(
+            (counts.data.astype(np.uint64), counts.indices, counts.indptr), shape=counts.shape
+        )
+        @ axis_map.weights
+    )
     quality.n_counts[span] = products[:, 0].astype(np.int64)
     quality.n_mito[span] = products[:, 1].astype(np.int64)
     quality.fingerprint[span] = products[:, 2]
     quality.n_genes[span] = np.diff(counts.indptr) - _detected(counts, axis_map.features.spike_ins)
-    quality.on_axis[span] = _row_sums(mapped)
     quality.has_mito[span] = axis_map.features.has_mitochondrial
 
 
@@ -101,9 +112,4 @@ def _detected(counts: sp.csr_array, mask: NDArray[np.bool_]) -> NDArray[np.int64
     if not mask.any():
         return np.zeros(counts.shape[0], dtype=np.int64)
     before = np.concatenate(([0], np.cumsum(mask[counts.indices], dtype=np.int64)))
-    return np.diff(before[counts.indptr])
-
-
-def _row_sums(counts: sp.csr_array) -> NDArray[np.int64]:
-    before = np.concatenate(([0], np.cumsum(counts.data, dtype=np.int64)))
     return np.diff(before[counts.indptr])

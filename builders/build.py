@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellresponse.builders.assemble import assemble
+from cellresponse.builders.fetch_studies import fetch_all
 from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report, silent
@@ -104,9 +104,10 @@ def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> 
             report("simulating the synthetic studies")
             curation, mirror = simulate(spec.simulation, axes["human"], Path(scratch))
         studies = _studies(spec, curation, report)
-        jobs = [
-            _job(spec, study, axes[study.manifest.organism], mirror, options) for study in studies
-        ]
+        jobs = [_job(spec, study, axes[study.manifest.organism], options) for study in studies]
+        waiting = [study for study, job in zip(studies, jobs, strict=True) if not job.part.exists()]
+        files = fetch_all(waiting, cache=options.cache, mirror=mirror, report=report)
+        jobs = [replace(job, files=files.get(job.folder.name, {})) for job in jobs]
         parts = run_jobs(jobs, options.workers, options.scheduler, report)
         with storage_errors(options.out):
             release = _publish(spec, axes, parts, final, options, report)
@@ -123,16 +124,15 @@ def _require_writable(folder: Path) -> None:
 
 @contextmanager
 def _lock(cache: Path, final: Path) -> Iterator[None]:
-    """One build of a release at a time: two would remove each other's work."""
-    name = hashlib.sha256(str(final.resolve()).encode()).hexdigest()[:16]
-    path = cache / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
+    """One build with a cache at a time: two would remove each other's finished studies."""
+    with (cache / "lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StorageError(
-                "another build of this release is running", file=final, hint="Wait until it ends"
+                "another build uses this cache",
+                file=cache,
+                hint="Wait until it ends, or give another --cache",
             ) from None
         _remove_leftovers(final)
         yield
@@ -163,8 +163,11 @@ def _studies(spec: ReleaseSpec, curation: Path, report: Report) -> list[Study]:
         try:
             if study_id not in known:
                 raise EvidenceError(
-                    "there is no such study", file=f"releases/{spec.release}.yaml",
-                    column="studies", value=study_id, allowed=known,
+                    "there is no such study",
+                    file=f"releases/{spec.release}.yaml",
+                    column="studies",
+                    value=study_id,
+                    allowed=known,
                 )
             study = load_study(curation / study_id)
             problems += _unfit(study, wanted.revision, spec)
@@ -186,33 +189,37 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
     if manifest.status != "ready":
         yield EvidenceError(
             "a release takes studies that are ready only",
-            file=file, column="status", value=manifest.status,
+            file=file,
+            column="status",
+            value=manifest.status,
             hint=manifest.reason or "Pin its files first: python cli.py study pin",
         )
     if manifest.revision != revision:
         yield EvidenceError(
             f"the spec asks for revision {revision}",
-            file=file, column="revision", value=manifest.revision,
+            file=file,
+            column="revision",
+            value=manifest.revision,
             hint=f"Update the revision in releases/{spec.release}.yaml",
         )
     if manifest.organism not in spec.organisms:
         yield EvidenceError(
             "the spec has no gene reference for the organism",
-            file=file, column="organism", value=manifest.organism, allowed=sorted(spec.organisms),
+            file=file,
+            column="organism",
+            value=manifest.organism,
+            allowed=sorted(spec.organisms),
         )
 
 
-def _job(
-    spec: ReleaseSpec, study: Study, axis: GeneAxis, mirror: Path | None, options: BuildOptions
-) -> StudyJob:
+def _job(spec: ReleaseSpec, study: Study, axis: GeneAxis, options: BuildOptions) -> StudyJob:
     organism = spec.organisms[study.manifest.organism]
     fingerprint = job_fingerprint(study.folder, organism, axis)
     return StudyJob(
         folder=study.folder,
         organism=organism,
         axis=axis,
-        mirror=mirror,
-        cache=options.cache,
+        files={},
         part=options.cache / "studies" / f"{study.study_id}-{fingerprint[:16]}",
     )
 

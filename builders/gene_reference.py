@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,7 @@ from cellresponse.schema.spec import GeneReference
 __all__ = ["load_axis", "read_aliases", "read_gtf"]
 
 PRIMARY = ("symbol", "ensembl_gene_id", "alias_symbol", "prev_symbol")
+HAS_GTF_OPTION = "human"  # `--gtf` of the command stands for this organism's reference alone
 
 
 def load_axis(
@@ -56,16 +58,18 @@ def load_axis(
     ReleaseError
         Its genes are not the ones that the spec was written for.
     """
+    hint = "Use the GTF of that release, or write a new spec with the new checksum"
     if reference.table is not None:
         packaged = resources.files("cellresponse.releases") / reference.table
         name = f"releases/{reference.table}"
         rows = read_gene_table(packaged.read_text("utf-8"), name=name)
-    else:
-        path = gtf
+    elif gtf is not None:
         name = str(gtf)
-        if path is None:
-            name = f"{reference.source} {reference.release}"
-            path = fetch(str(reference.url), name=name, sha256=None, bytes=None, cache=cache)
+        rows = read_gtf(gtf, cache=cache, name=name)
+    else:
+        name = f"{reference.source} {reference.release}"
+        path = _download(organism, reference, name=name, cache=cache, fetch=fetch)
+        hint = _damaged(organism, path)
         rows = read_gtf(path, cache=cache, name=name)
     axis = gene_axis(organism, rows, reference.mitochondrial_contig, name=name)
     if axis.checksum != reference.table_sha256:
@@ -74,7 +78,7 @@ def load_axis(
             f"{reference.source} {reference.release} that the spec names",
             file=name,
             allowed=reference.table_sha256,
-            hint="Use the GTF of that release, or write a new spec with the new checksum",
+            hint=hint,
         )
     if reference.aliases is not None:
         pinned = reference.aliases
@@ -83,6 +87,29 @@ def load_axis(
         )
         axis = replace(axis, aliases=read_aliases(path, axis, name=pinned.name))
     return axis
+
+
+def _download(
+    organism: str,
+    reference: GeneReference,
+    *,
+    name: str,
+    cache: Path,
+    fetch: Callable[..., Path],
+) -> Path:
+    hint = "Check the address and the network, and run again"
+    if organism == HAS_GTF_OPTION:
+        hint = "Download it by hand and give `--gtf FILE`"
+    return fetch(str(reference.url), name=name, sha256=None, bytes=None, cache=cache, hint=hint)
+
+
+def _damaged(organism: str, cached: Path) -> str:
+    """What to do about a download with the wrong genes: no checksum of the file was pinned."""
+    instead = ", or give `--gtf FILE`" if organism == HAS_GTF_OPTION else ""
+    return (
+        f"The cached download may be damaged: remove {cached} and run again{instead}. "
+        "If the source has changed, write a new spec with the new checksum"
+    )
 
 
 def read_gtf(path: Path, *, cache: Path, name: str) -> list[tuple[str, str, str]]:
@@ -147,7 +174,7 @@ def _query(index: Path, name: str) -> list[tuple[str, str, str]]:
     """Read all genes in one query; asking pyensembl gene by gene takes minutes."""
     found = sorted(index.glob("*.db"))
     try:
-        with sqlite3.connect(f"file:{found[0]}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{found[0]}?mode=ro", uri=True)) as connection:
             return [
                 (gene, gene_name or gene, contig)
                 for gene, gene_name, contig in connection.execute(

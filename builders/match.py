@@ -89,7 +89,7 @@ def match_barcodes(
     return _by_key(study, file, samples, by_key, keys, len(barcodes))
 
 
-type Keys = Iterator[tuple[str | None, str, dict[str, str | None]]]
+type Keys = Iterator[tuple[str | None, str, Mapping[str, str | None]]]
 """For each barcode: its key (None: left out), the reason, and facts of the cell."""
 
 
@@ -169,9 +169,11 @@ def _table_keys(
     for barcode in barcodes:
         row = rows.get(barcode)
         if row is None:
-            yield None, f"not in {name}", dict.fromkeys(rule.columns)
+            yield None, f"not in {name}", dict.fromkeys(map(str, rule.columns))
             continue
-        said = {ours: _fact(ours, row[theirs], rule, theirs) for ours, theirs in rule.columns.items()}
+        said: dict[str, str | None] = {
+            ours: _fact(ours, row[theirs], rule, theirs) for ours, theirs in rule.columns.items()
+        }
         refused = [c for c, allowed in rule.keep.items() if row[c] not in allowed]
         if refused:
             yield None, f"{refused[0]} is {row[refused[0]]}", said
@@ -197,7 +199,9 @@ def _by_cells(study: Study, file: str, barcodes: list[str], samples: list[str]) 
         )
     rows = study.cells[study.cells["file"] == file]
     position = {barcode: index for index, barcode in enumerate(barcodes)}
-    unknown = [line for line, b in zip(rows.index, rows["barcode"], strict=True) if b not in position]
+    unknown = [
+        line for line, b in zip(rows.index, rows["barcode"], strict=True) if b not in position
+    ]
     if unknown:
         raise EvidenceError(
             f"the barcode is not in {file} ({len(unknown)} such rows)",

@@ -1,63 +1,33 @@
 """Write a study's matrix as AnnData (Zarr v3, sharded), row block by row block.
 
-Memory stays at one shard of each of the two large arrays. What is written is what
+Memory stays at a few pieces of rows. Hashing and each of the two large arrays have a
+thread of their own, which works while the next rows are made. What is written is what
 `anndata.read_zarr` reads; the layout follows anndata's on-disk specification for
 csr_matrix 0.1.0 (https://anndata.readthedocs.io/en/stable/fileformat-prose.html).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anndata
 import numpy as np
 import pandas as pd
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
 
 from cellresponse.builders.genes import GeneAxis
+from cellresponse.builders.sharded_array import COMPRESSOR, ShardedArray
 from cellresponse.releases.content_hash import MatrixHash
-from cellresponse.releases.matrix_store import CHUNK, SHARD, fast_codecs
+from cellresponse.releases.matrix_store import CHUNK
 
 __all__ = ["MatrixWriter"]
 
 INT32_VALUES = 2**31 - 1
-
-
-class _ShardedArray:
-    """A one-dimensional array that grows by whole shards."""
-
-    def __init__(self, group: zarr.Group, name: str) -> None:
-        self._array = group.create_array(
-            name,
-            shape=(0,),
-            dtype="int32",
-            chunks=(CHUNK,),
-            shards=(SHARD,),
-            compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
-            fill_value=0,
-        )
-        self._buffer = np.empty(SHARD, dtype=np.int32)
-        self._filled = 0
-        self._written = 0
-
-    def append(self, values: NDArray[np.int32]) -> None:
-        while len(values):
-            room = SHARD - self._filled
-            part, values = values[:room], values[room:]
-            self._buffer[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            if self._filled == SHARD:
-                self.flush()
-
-    def flush(self) -> None:
-        stop = self._written + self._filled
-        self._array.resize((stop,))
-        if self._filled:
-            self._array[self._written : stop] = self._buffer[: self._filled]
-        self._written, self._filled = stop, 0
 
 
 class MatrixWriter:
@@ -69,26 +39,45 @@ class MatrixWriter:
         Store to make; it must not exist.
     axis
         Columns of the matrix.
+
+    Attributes
+    ----------
+    total
+        Sum of all counts so far.
     """
 
     def __init__(self, path: Path, axis: GeneAxis) -> None:
+        self.total = 0
         self._axis = axis
         self._hash = MatrixHash()
         self._lengths: list[NDArray[np.int64]] = []
-        with fast_codecs():
-            self._root = zarr.open_group(path, mode="w-", zarr_format=3)
-            self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            self._counts = self._root.create_group("X")
-            self._indices = _ShardedArray(self._counts, "indices")
-            self._data = _ShardedArray(self._counts, "data")
+        self._root = zarr.open_group(path, mode="w-", zarr_format=3)
+        self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        self._counts = self._root.create_group("X")
+        self._indices = ShardedArray(self._counts, "indices")
+        self._data = ShardedArray(self._counts, "data")
+        # One thread a stream keeps each in order; the codecs and the hash release the lock.
+        self._threads = [ThreadPoolExecutor(1) for _ in range(3)]
+        self._running: list[Future[None]] = []
 
     def append(self, counts: Any) -> None:
         """Append rows: csr_array, int32, shape (cells, genes), genes rising within a row."""
         lengths = np.diff(counts.indptr).astype(np.int64)
         self._lengths.append(lengths)
-        self._hash.update(lengths=lengths, indices=counts.indices, data=counts.data)
-        self._indices.append(counts.indices)
-        self._data.append(counts.data)
+        self.total += int(counts.data.sum(dtype=np.int64))
+        self._run(
+            partial(self._hash.update, lengths=lengths, indices=counts.indices, data=counts.data),
+            partial(self._indices.append, counts.indices),
+            partial(self._data.append, counts.data),
+        )
+
+    def _run(self, *steps: Callable[[], None]) -> None:
+        """Wait for the steps before, which bounds the memory, and start one step a thread."""
+        for running in self._running:
+            running.result()
+        self._running = [
+            thread.submit(step) for thread, step in zip(self._threads, steps, strict=False)
+        ]
 
     def finish(self, obs: pd.DataFrame) -> str:
         """Write what is left, `obs` and `var`; give the content hash of the matrix.
@@ -98,8 +87,9 @@ class MatrixWriter:
         obs
             One row a cell in row order, indexed by cell_id.
         """
-        self._indices.flush()
-        self._data.flush()
+        self._run()
+        self._indices.close()
+        self._data.close()
         lengths = np.concatenate([np.zeros(1, np.int64), *self._lengths])
         indptr = np.cumsum(lengths)
         # int64 beside int32 indices makes every slice in memory slower: only where needed.
@@ -109,7 +99,7 @@ class MatrixWriter:
             data=indptr if wide else indptr.astype(np.int32),
             chunks=(CHUNK,),
             shards=(max(CHUNK, -(-len(indptr) // CHUNK) * CHUNK),),
-            compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
+            compressors=COMPRESSOR,
         )
         shape = (len(indptr) - 1, len(self._axis))
         self._counts.attrs.update(
@@ -117,6 +107,15 @@ class MatrixWriter:
         )
         self._write_tables(obs)
         return self._hash.hexdigest(shape)
+
+    def __enter__(self) -> Self:
+        """Use as a context that ends the threads."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for what is being written."""
+        for thread in self._threads:
+            thread.shutdown()
 
     def _write_tables(self, obs: pd.DataFrame) -> None:
         var = pd.DataFrame(

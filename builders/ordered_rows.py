@@ -6,7 +6,7 @@ whose cells already stand in order is streamed; any other file is spilled first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +103,12 @@ def _segments(owner: NDArray[np.int32]) -> list[Segment]:
     borders = np.flatnonzero(np.diff(owner)) + 1
     starts = [0, *borders.tolist()]
     stops = [*borders.tolist(), len(owner)]
-    return [
-        Segment(int(owner[a]), a, b) for a, b in zip(starts, stops, strict=True)
-    ]
+    return [Segment(int(owner[a]), a, b) for a, b in zip(starts, stops, strict=True)]
 
 
 def ordered_rows(
     files: list[RankedFile], segments: list[Segment], scratch: Path
-) -> Iterator[tuple[int, int, sp.csr_array]]:
+) -> Generator[tuple[int, int, sp.csr_array]]:
     """Yield (file, first rank, counts over the file's features) in rank order.
 
     Parameters

@@ -11,7 +11,7 @@ class Report(Protocol):
     """Receives one plain line about the state of the build."""
 
     def __call__(self, line: str, *, done: int = 0, total: int = 0) -> None:
-        """Take a line; `done` of `total` studies are built, 0 of 0 where that is not known."""
+        """Take a line, and how much of the step is done; an empty line only moves the bar."""
 
 
 def silent(line: str, *, done: int = 0, total: int = 0) -> None:

@@ -18,9 +18,9 @@ class CellQuality:
 
     Attributes
     ----------
-    n_counts, n_mito, on_axis
+    n_counts, n_mito
         int64, shape (cells,): counts over all input features but spike-ins; of
-        mitochondrial genes; of genes on the axis.
+        mitochondrial genes.
     n_genes
         int64, shape (cells,): detected input features but spike-ins.
     fingerprint
@@ -32,7 +32,6 @@ class CellQuality:
     n_counts: NDArray[np.int64]
     n_genes: NDArray[np.int64]
     n_mito: NDArray[np.int64]
-    on_axis: NDArray[np.int64]
     fingerprint: NDArray[np.uint64]
     has_mito: NDArray[np.bool_]
 
@@ -40,7 +39,7 @@ class CellQuality:
     def empty(cls, cells: int) -> CellQuality:
         """Make room for a number of cells."""
         return cls(
-            *(np.zeros(cells, dtype=np.int64) for _ in range(4)),
+            *(np.zeros(cells, dtype=np.int64) for _ in range(3)),
             np.zeros(cells, dtype=np.uint64),
             np.zeros(cells, dtype=bool),
         )
@@ -50,7 +49,7 @@ class CellQuality:
         return CellQuality(
             *(
                 getattr(self, name)[span]
-                for name in ("n_counts", "n_genes", "n_mito", "on_axis", "fingerprint", "has_mito")
+                for name in ("n_counts", "n_genes", "n_mito", "fingerprint", "has_mito")
             )
         )
 

@@ -112,9 +112,7 @@ def _on_cluster(jobs: list[StudyJob], address: str) -> Iterator[str]:
         ) from None
     with client:
         names = {job.part.name: job.folder.name for job in jobs}
-        futures = [
-            client.submit(build_study, job, key=job.part.name, pure=False) for job in jobs
-        ]
+        futures = [client.submit(build_study, job, key=job.part.name, pure=False) for job in jobs]
         try:
             for future in ended(futures):
                 future.result()

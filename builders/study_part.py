@@ -19,13 +19,12 @@ import pyarrow.parquet as pq
 
 from cellresponse.builders.archives import unpack
 from cellresponse.builders.axis_rows import AxisMap, measure
-from cellresponse.builders.fetch import fetch
 from cellresponse.builders.genes import GeneAxis, map_features
 from cellresponse.builders.match import Matched, match_barcodes
 from cellresponse.builders.matrix_writer import MatrixWriter
 from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
 from cellresponse.builders.quality import CellQuality, removed_by
-from cellresponse.builders.read import CountSource, open_counts
+from cellresponse.builders.read import CountSource, Features, open_counts
 from cellresponse.builders.storage import storage_errors
 from cellresponse.builders.study_tables import (
     cells_table,
@@ -36,10 +35,11 @@ from cellresponse.builders.study_tables import (
 from cellresponse.curation.labels import derive_labels
 from cellresponse.curation.study import Study, load_study
 from cellresponse.releases.content_hash import table_hash
+from cellresponse.releases.read_ahead import read_ahead
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.spec import OrganismSpec
 
-__all__ = ["StudyJob", "build_study"]
+__all__ = ["StudyJob", "build_study", "open_sources"]
 
 SUMMARY = "study.json"
 
@@ -54,8 +54,8 @@ class StudyJob:
         The study's evidence.
     organism, axis
         What the spec says of the organism, and its gene axis.
-    mirror, cache
-        Where files come from.
+    files
+        Local path of each source file, fetched and checked, by manifest name.
     part
         Folder to make.
     """
@@ -63,8 +63,7 @@ class StudyJob:
     folder: Path
     organism: OrganismSpec
     axis: GeneAxis
-    mirror: Path | None
-    cache: Path
+    files: Mapping[str, Path]
     part: Path
 
 
@@ -106,27 +105,26 @@ def build_study(job: StudyJob) -> Path:
 def _build(job: StudyJob, scratch: Path) -> None:
     study = load_study(job.folder)
     derivation = derive_labels(study)
-    paths = _fetch_files(study, job)
-    names, sources, matched = _open(study, paths, scratch)
+    names, sources, matched = open_sources(study, job.files, scratch)
     part = scratch / "part"
     part.mkdir()
     files, segments, ranked = rank_cells(sources, matched)
-    maps = [AxisMap.of(map_features(source.features, job.axis), job.axis) for source in sources]
+    maps = _axis_maps(sources, job.axis)
     quality = CellQuality.empty(len(ranked))
     kept = np.zeros(len(ranked), dtype=bool)
     removed: dict[str, int] = {}
-    writer = MatrixWriter(part / "matrix.zarr", job.axis)
-    for file, start, counts in ordered_rows(files, segments, scratch / "spill"):
-        span = slice(start, start + counts.shape[0])
-        mapped = maps[file].apply(counts)
-        measure(counts, mapped, maps[file], quality, start)
-        masks = removed_by(quality.part(span), job.organism.qc)
-        kept[span] = ~np.logical_or.reduce(list(masks.values()))
-        for reason, mask in masks.items():
-            removed[reason] = removed.get(reason, 0) + int(mask.sum())
-        writer.append(mapped if kept[span].all() else mapped[kept[span]])
-    cells = cells_table(study, names, matched, ranked, quality, kept)
-    matrix_hash = writer.finish(_obs(cells))
+    with MatrixWriter(part / "matrix.zarr", job.axis) as writer:
+        for file, start, counts in read_ahead(ordered_rows(files, segments, scratch / "spill")):
+            span = slice(start, start + counts.shape[0])
+            mapped = maps[file].apply(counts)
+            measure(counts, maps[file], quality, start)
+            masks = removed_by(quality.part(span), job.organism.qc)
+            kept[span] = ~np.logical_or.reduce(list(masks.values()))
+            for reason, mask in masks.items():
+                removed[reason] = removed.get(reason, 0) + int(mask.sum())
+            writer.append(mapped if kept[span].all() else mapped[kept[span]])
+        cells = cells_table(study, names, matched, ranked, quality, kept)
+        matrix_hash = writer.finish(_obs(cells))
     samples = samples_table(study, cells)
     labels = labels_table(study, derivation.labels, cells)
     np.save(part / "fingerprints.npy", quality.fingerprint[kept])
@@ -154,7 +152,7 @@ def _build(job: StudyJob, scratch: Path) -> None:
         },
         "counts": {
             "of_kept_cells": int(quality.n_counts[kept].sum()),
-            "on_axis": int(quality.on_axis[kept].sum()),
+            "on_axis": writer.total,
         },
         "labels": _label_counts(labels),
         "labels_of_samples_without_cells": len(
@@ -164,16 +162,38 @@ def _build(job: StudyJob, scratch: Path) -> None:
     (part / SUMMARY).write_text(json.dumps(summary, sort_keys=True), encoding="utf-8")
 
 
-def _fetch_files(study: Study, job: StudyJob) -> dict[str, Path]:
-    return {
-        file.name: fetch(file, study_id=study.study_id, cache=job.cache, mirror=job.mirror)
-        for file in study.manifest.files
-    }
+def _axis_maps(sources: list[CountSource], axis: GeneAxis) -> list[AxisMap]:
+    """Map the features of each file; files with the same features share a map."""
+    known: list[tuple[Features, AxisMap]] = []
+    maps = []
+    for source in sources:
+        found = next((made for features, made in known if features == source.features), None)
+        if found is None:
+            found = AxisMap.of(map_features(source.features, axis), axis)
+            known.append((source.features, found))
+        maps.append(found)
+    return maps
 
 
-def _open(
+def open_sources(
     study: Study, paths: Mapping[str, Path], scratch: Path
 ) -> tuple[list[str], list[CountSource], list[Matched]]:
+    """Open every count matrix of a study and match its barcodes.
+
+    Parameters
+    ----------
+    study
+        The study.
+    paths
+        Local path of each of its files by manifest name.
+    scratch
+        Folder for members of archives.
+
+    Returns
+    -------
+    names, sources, matched
+        Manifest names, sorted; the open files; their barcodes' samples.
+    """
     companions = dict(paths)
     for file in study.manifest.files:
         if file.members:
@@ -199,7 +219,9 @@ def _open(
         sources.append(source)
         matched.append(match_barcodes(study, name, source.barcodes, matrix.barcodes, companions))
     if not names:
-        raise EvidenceError("no file of the study holds counts", file=f"{study.study_id}/study.yaml")
+        raise EvidenceError(
+            "no file of the study holds counts", file=f"{study.study_id}/study.yaml"
+        )
     return names, sources, matched
 
 
@@ -228,6 +250,8 @@ def _file_counts(
         "left_out": match.left_out,
         "features": len(source.features.ids),
         "features_by_reason": axis_map.features.reasons,
+        # False: pct_mito is null for the cells of this file, and no threshold is applied.
+        "has_mitochondrial_genes": axis_map.features.has_mitochondrial,
         "features_of_other_types": source.dropped_features,
     }
 
@@ -242,6 +266,4 @@ def _label_counts(labels: pa.Table) -> dict[str, int]:
 
 def _with_cells(study: Study, samples: pa.Table) -> set[str]:
     prefix = len(study.study_id) + 1
-    return {
-        row["sample_id"][prefix:] for row in samples.to_pylist() if row["n_cells"]
-    }
+    return {row["sample_id"][prefix:] for row in samples.to_pylist() if row["n_cells"]}

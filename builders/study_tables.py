@@ -167,7 +167,9 @@ def labels_table(study: Study, labels: Iterable[SampleLabel], cells: pa.Table) -
         targets = by_sample.get(key, []) if label.malignant_only else [None]
         rows += [{**row, "cell_id": cell} for cell in targets]
     table = pa.Table.from_pylist(rows, schema=arrow_schema(Labels))
-    return table.sort_by([(key, "ascending") for key in ("sample_id", "drug_id", "basis", "cell_id")])
+    return table.sort_by(
+        [(key, "ascending") for key in ("sample_id", "drug_id", "basis", "cell_id")]
+    )
 
 
 def labelled_cells(labels: pa.Table, cells: pa.Table) -> int:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 import pandera.pandas as pr
 
+from cellresponse.curation.leftovers import table_leftovers
 from cellresponse.schema.errors import CellResponseError, EvidenceError, raise_all
 from cellresponse.schema.tables import arrow_schema
 from cellresponse.schema.vocabulary import (
@@ -24,10 +25,10 @@ from cellresponse.schema.vocabulary import (
     words,
 )
 
-__all__ = ["read_evidence"]
+__all__ = ["no_evidence", "read_evidence"]
 
 MAX_BYTES = 512 * 1024 * 1024  # of text, so that a small gzip file cannot fill the memory
-MAX_LINE_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 128 * 1024  # as much as the csv module takes for one field
 MAX_PROBLEMS = 1000
 LABEL_COLUMNS = {
     "basis",
@@ -97,9 +98,15 @@ def read_evidence(path: Path, model: type[pr.DataFrameModel], *, name: str) -> p
         for column, field in zip(header, row, strict=True):
             columns[column].append(field.strip())
     raise_all(problems)
+    raise_all(table_leftovers(columns, lines, name=name))
     frame = _typed(columns, lines, model, name)
     _check(frame, model, name)
     return frame
+
+
+def no_evidence(model: type[pr.DataFrameModel]) -> pd.DataFrame:
+    """Give an evidence table without rows, in the types that `read_evidence` gives."""
+    return _typed({}, [], model, "")
 
 
 def _rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -160,8 +167,10 @@ def _lines(raw: BinaryIO | gzip.GzipFile, name: str) -> Iterator[str]:
 def _header(
     first: tuple[int, list[str]] | None, model: type[pr.DataFrameModel], name: str
 ) -> list[str]:
-    if first is None:
-        raise EvidenceError("the file is empty", file=name, hint="It needs a header line")
+    if first is None or not any(field.strip() for field in first[1]):
+        raise EvidenceError(
+            "there is no header line", file=name, row=1, hint="It names the columns"
+        )
     header = [field.strip() for field in first[1]]
     known = arrow_schema(model)
     problems: list[CellResponseError] = []

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from cellresponse.curation.evidence_table import read_evidence
-from cellresponse.schema.errors import CellResponseError, EvidenceError, raise_all
-from cellresponse.schema.evidence import EVIDENCE_TABLES
+from cellresponse.curation.evidence_table import no_evidence, read_evidence
+from cellresponse.curation.leftovers import manifest_leftovers
+from cellresponse.schema.errors import CellResponseError, EvidenceError, Problems, raise_all
+from cellresponse.schema.evidence import EVIDENCE_TABLES, SampleEvidence
 from cellresponse.schema.rules import (
     AFTER_DRUG_ARMS,
     COMPARED_ARMS,
@@ -53,8 +54,13 @@ STRICTLY_MORE = re.compile(">(?!=)")
 SCREEN_COLUMNS = ("q25_ln_ic50", "median_ln_ic50", "n_lines_tested", "source")
 """Columns of `dose_response.csv` that describe the drug's screen, not the line."""
 
+CONTROL_HAS = "empty; the treated sample names its controls, and says what the drug did to them"
+
 UNEXPOSED_ARMS = CONTROL_ARMS | {"pre_treatment"}
 EXPOSED_ARMS = AFTER_DRUG_ARMS - {"surviving_lineage"}
+
+NEEDED_TO_BUILD = ("file", "source_type", "arm")
+"""Columns of `samples.csv` that may be empty only while the study is not ready."""
 
 AFTER_DRUG_EVIDENCE = (
     "exposure_days",
@@ -76,7 +82,8 @@ class Study:
     manifest
         `study.yaml`.
     samples
-        `samples.csv`, one row a sample; index: line in the file.
+        `samples.csv`, one row a sample; index: line in the file. Empty where an
+        excluded study has none.
     cells
         `cells.csv.gz`; None where the source assigns no single cells.
     dose_response
@@ -123,6 +130,7 @@ def load_study(folder: Path) -> Study:
         raise EvidenceError(
             "there is no study.yaml", file=folder.name, hint="See CONTRIBUTING for a study's files"
         )
+    _refuse_leftovers(folder)
     manifest = read_yaml(manifest_file, StudyManifest, name=_name(folder, "study.yaml"))
     if manifest.study_id != folder.name:
         raise EvidenceError(
@@ -133,15 +141,17 @@ def load_study(folder: Path) -> Study:
             allowed=folder.name,
         )
     _refuse_strangers(folder)
+    # What is ruled out needs a reason, not evidence.
+    needed = () if manifest.status == "excluded" else ("samples.csv",)
     tables = {
         file: read_evidence(folder / file, model, name=_name(folder, file))
         for file, model in EVIDENCE_TABLES.items()
-        if file == "samples.csv" or (folder / file).exists()
+        if file in needed or (folder / file).exists()
     }
     study = Study(
         folder,
         manifest,
-        tables["samples.csv"],
+        tables["samples.csv"] if "samples.csv" in tables else no_evidence(SampleEvidence),
         tables.get("cells.csv.gz"),
         tables.get("dose_response.csv"),
     )
@@ -183,6 +193,24 @@ def exposure_range(text: str | None) -> tuple[float | None, float | None]:
 
 def _name(folder: Path, file: str) -> str:
     return f"{folder.name}/{file}"
+
+
+def _refuse_leftovers(folder: Path) -> None:
+    """A manifest with placeholders: name them together with what is wrong in the tables."""
+    problems: list[CellResponseError] = list(
+        manifest_leftovers(folder / "study.yaml", name=_name(folder, "study.yaml"))
+    )
+    if not problems:
+        return
+    for file, model in EVIDENCE_TABLES.items():
+        try:
+            if (folder / file).exists():
+                read_evidence(folder / file, model, name=_name(folder, file))
+        except Problems as several:
+            problems += several.problems
+        except CellResponseError as error:
+            problems.append(error)
+    raise_all(problems)
 
 
 def _refuse_strangers(folder: Path) -> None:
@@ -263,8 +291,20 @@ def _row_problems(
     if sample.arm in CONTROL_ARMS:
         for fact in ("treatment", "dose", "outcome"):
             if row[fact] is not None:
-                yield f"the control arm {sample.arm} receives no drug", fact, "empty"
-    if sample.arm not in CONTROL_ARMS and not sample.treatment:
+                yield f"the control arm {sample.arm} receives no drug", fact, CONTROL_HAS
+    if study.manifest.status == "ready":
+        yield from _gaps(sample, row)
+    yield from _exposure_problems(sample)
+    yield from _control_problems(facts, sample)
+    yield from _source_problems(study, row)
+
+
+def _gaps(sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:
+    """Facts that a study may lack until it is ready; until then `validate` lists them."""
+    for column in NEEDED_TO_BUILD:
+        if row[column] is None:
+            yield "a study that is ready needs it", column, None
+    if sample.arm and sample.arm not in CONTROL_ARMS and not sample.treatment:
         yield f"the arm {sample.arm} needs a treatment", "treatment", "a drug, or a regimen a + b"
     if sample.arm in AFTER_DRUG_ARMS and not any(row[fact] for fact in AFTER_DRUG_EVIDENCE):
         yield (
@@ -272,9 +312,6 @@ def _row_problems(
             "outcome",
             f"at least one of {', '.join(AFTER_DRUG_EVIDENCE)}, with its source",
         )
-    yield from _exposure_problems(sample)
-    yield from _control_problems(facts, sample)
-    yield from _source_problems(study, row)
 
 
 def _exposure_problems(sample: SampleFacts) -> Iterator[Problem]:
@@ -314,7 +351,7 @@ def _control_problems(facts: dict[str, SampleFacts], sample: SampleFacts) -> Ite
 def _source_problems(study: Study, row: dict[str, Any]) -> Iterator[Problem]:
     named = fact_sources(row["fact_sources"])
     sources = study.manifest.sources
-    if len(named) < len((row["fact_sources"] or "").split(";")) and named:
+    if row["fact_sources"] and len(named) <= row["fact_sources"].count(";"):
         yield "a fact stands twice", "fact_sources", "one source a fact"
     for fact, source in named.items():
         if fact != "*" and fact not in FACTS:
@@ -340,6 +377,8 @@ def _file_problems(study: Study) -> Iterator[EvidenceError]:
     table = _name(study.folder, "samples.csv")
     by_file: dict[str, list[tuple[int, str | None]]] = {}
     for line, row in known_rows(study.samples):
+        if row["file"] is None:
+            continue  # said by _gaps
         if row["file"] not in matrices:
             yield EvidenceError(
                 "not a count matrix of study.yaml",
@@ -406,6 +445,7 @@ def _cell_problems(study: Study) -> Iterator[EvidenceError]:
     if study.cells is None:
         return
     files = dict(zip(study.samples["sample_id"], study.samples["file"], strict=True))
+    matrices = study.manifest.matrices()
     pairs = study.cells[["sample_id", "file"]].drop_duplicates()
     for line, (sample, file) in zip(pairs.index, pairs.to_numpy(), strict=True):
         if sample not in files:
@@ -424,6 +464,16 @@ def _cell_problems(study: Study) -> Iterator[EvidenceError]:
                 row=int(line),
                 column="file",
                 value=file,
+            )
+        elif file in matrices and matrices[file].barcodes.rule != "cells":
+            yield EvidenceError(
+                f"no step reads the rows of this file: its barcode rule is "
+                f"{matrices[file].barcodes.rule}",
+                file=_name(study.folder, "cells.csv.gz"),
+                row=int(line),
+                column="file",
+                value=file,
+                hint="Say `rule: cells` under `barcodes:` of the file in study.yaml",
             )
 
 

@@ -11,7 +11,7 @@ from cellresponse.curation.labels import Derivation, derive_labels
 from cellresponse.curation.study import Study, load_study, study_folders
 from cellresponse.schema.errors import CellResponseError, EvidenceError, Problems
 
-__all__ = ["StudyReport", "report_lines", "study_list", "validate"]
+__all__ = ["StudyReport", "report_lines", "validate"]
 
 
 @dataclass(frozen=True)
@@ -81,35 +81,6 @@ def validate(
     return reports, problems
 
 
-def study_list(root: Path) -> tuple[list[dict[str, Any]], list[CellResponseError]]:
-    """List the studies with what labels they give, and the mistakes of those left out."""
-    reports, problems = validate(root)
-    listed = []
-    for report in reports:
-        manifest, samples = report.study.manifest, report.study.samples
-        labels = report.derivation.labels
-        listed.append(
-            {
-                "study_id": manifest.study_id,
-                "title": manifest.title,
-                "status": manifest.status,
-                "organism": manifest.organism,
-                "access": manifest.access,
-                "revision": manifest.revision,
-                "curator": manifest.curator,
-                "licence": manifest.licence,
-                "samples": len(samples),
-                "source_types": sorted(set(samples["source_type"].dropna())),
-                "cancer_types": sorted(set(samples["cancer_type"].dropna())),
-                "drugs": sorted({label.drug_id for label in labels}),
-                "bases": sorted({label.basis for label in labels}),
-                "stars": sorted({label.stars for label in labels if label.stars}),
-                "labelled_samples": len({label.sample_id for label in labels}),
-            }
-        )
-    return listed, problems
-
-
 def report_lines(reports: list[StudyReport], *, markdown: bool) -> list[str]:
     """Write the reports as text or Markdown, a line an item."""
     return [
@@ -142,7 +113,7 @@ def _text(report: StudyReport) -> list[str]:
 def _markdown(report: StudyReport) -> list[str]:
     manifest = report.study.manifest
     lines = [
-        f"### {manifest.study_id}: {manifest.title}",
+        f"### {manifest.study_id}: {manifest.title or 'title not known'}",
         "",
         f"Status `{manifest.status}`, revision {manifest.revision}, "
         f"{len(report.study.samples)} samples, curator {manifest.curator}.",

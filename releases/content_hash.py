@@ -108,12 +108,14 @@ def combine(parts: Mapping[str, Any]) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Write JSON in the one form that equal values share: sorted keys, no spaces, UTF-8.
+    r"""Write JSON in the one form that equal values share: sorted keys, no spaces, UTF-8.
 
     Examples
     --------
     >>> canonical_json({"b": 1, "a": "é"})
-    b'{"a":"\\xc3\\xa9","b":1}'
+    b'{"a":"\xc3\xa9","b":1}'
     """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
     return text.encode()

@@ -25,7 +25,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """
     before, after = old["content"]["studies"], new["content"]["studies"]
     changed = {
-        study: sorted(part for part in after[study] if after[study][part] != before[study].get(part))
+        study: sorted(
+            part for part in after[study] if after[study][part] != before[study].get(part)
+        )
         for study in sorted(before.keys() & after.keys())
         if before[study] != after[study]
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ __all__ = ["CHUNK", "SHARD", "MatrixStore", "Rows", "fast_codecs", "open_matrix"
 # keep a hundred million cells near six thousand files.
 CHUNK = 64 * 1024
 SHARD = 32 * 1024 * 1024
+# Whole chunks, so that none is decoded twice, and small enough that the allocator keeps the
+# memory: fresh pages for every shard cost as much as decoding it.
+BLOCK = 32 * CHUNK
 
 
 def fast_codecs() -> AbstractContextManager[Any]:
@@ -83,8 +86,8 @@ class MatrixStore:
             np.asarray(self.data[low:high]),
         )
 
-    def value_blocks(self, size: int = SHARD) -> Iterator[tuple[int, Any, Any]]:
-        """Yield (offset, indices, data) of at most `size` values, shard-aligned by default."""
+    def value_blocks(self, size: int = BLOCK) -> Generator[tuple[int, Any, Any]]:
+        """Yield (offset, indices, data) of at most `size` values."""
         total = int(self.indptr[-1])
         for low in range(0, total, size):
             high = min(low + size, total)
@@ -107,6 +110,8 @@ def open_matrix(path: Path, *, name: str) -> MatrixStore:
                 raise TypeError("X is not a group")
             cells, genes = (int(n) for n in counts.attrs["shape"])  # type: ignore[union-attr]
             indptr, indices, data = (counts[part] for part in ("indptr", "indices", "data"))
-            return MatrixStore(name, (cells, genes), np.asarray(indptr[:]).astype(np.int64), indices, data)  # type: ignore
+            return MatrixStore(
+                name, (cells, genes), np.asarray(indptr[:]).astype(np.int64), indices, data
+            )  # type: ignore
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ReleaseError(f"is not a matrix of a release: {error}", file=name) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
@@ -31,7 +31,9 @@ def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnDa
     pairs: pd.DataFrame | None = None
     if labels is not None:
         pairs = cell_labels(cells, labels)
-        cells = cells.filter(pc.is_in(cells["cell_id"], value_set=pa.array(pairs["cell_id"].unique())))
+        cells = cells.filter(
+            pc.is_in(cells["cell_id"], value_set=pa.array(pairs["cell_id"].unique()))
+        )
     if len(cells) == 0:
         raise ReleaseError("no cell matches", hint="Ask `labels` for what the release has")
     organism = _organism(release, cells)
@@ -80,21 +82,28 @@ def _rows(store: MatrixStore, rows: NDArray[np.int64]) -> sp.csr_matrix:
         start, stop = int(run[0]), int(run[-1]) + 1
         read = store.rows(start, stop)
         indptr = np.concatenate(([0], np.cumsum(read.lengths)))
-        block = sp.csr_matrix((read.data, read.indices, indptr), shape=(stop - start, store.shape[1]))
+        block = sp.csr_matrix(
+            (read.data, read.indices, indptr), shape=(stop - start, store.shape[1])
+        )
         parts.append(block if len(run) == stop - start else block[run - start])
     return sp.vstack(parts, format="csr")
 
 
 def _plain(obs: pd.DataFrame) -> pd.DataFrame:
     """Columns as AnnData knows them: categories for repeated words, NumPy numbers."""
-    plain = {}
-    for column in obs:
+    plain: dict[str, pd.Series[Any]] = {}
+    for column in map(str, obs.columns):
         values = obs[column]
         if pd.api.types.is_numeric_dtype(values.dtype):
-            plain[column] = values.astype("float64" if values.isna().any() else values.dtype.numpy_dtype)
+            whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
+            plain[column] = values.astype("int64" if whole else "float64")
         else:
-            plain[column] = values.astype(object).astype("category" if column != "barcode" else "str")
+            plain[column] = _words(values, repeated=column != "barcode")
     return pd.DataFrame(plain, index=pd.Index(obs.index.astype("str"), name="cell_id"))
+
+
+def _words(values: pd.Series[Any], *, repeated: bool) -> pd.Series[Any]:
+    return values.astype(object).astype("category" if repeated else "str")
 
 
 def _join(found: anndata.AnnData, pairs: pd.DataFrame) -> None:
@@ -107,11 +116,11 @@ def _join(found: anndata.AnnData, pairs: pd.DataFrame) -> None:
 
 
 def _plain_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    plain = {}
-    for column in labels:
+    plain: dict[str, pd.Series[Any]] = {}
+    for column in map(str, labels.columns):
         values = labels[column]
         if column == "stars":
             plain[column] = values.astype("float64")
         else:
-            plain[column] = values.astype(object).astype("str" if column == "cell_id" else "category")
+            plain[column] = _words(values, repeated=column != "cell_id")
     return pd.DataFrame(plain, index=labels.index.astype("str"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from cellresponse.releases.content_hash import MatrixHash, combine, table_hash
 from cellresponse.releases.layout import matrix_path, table_path
 from cellresponse.releases.matrix_store import MatrixStore, open_matrix
+from cellresponse.releases.read_ahead import read_ahead
 from cellresponse.releases.tables_io import count_rows, read_table
 from cellresponse.schema.errors import ReleaseError
 from cellresponse.schema.tables import TABLES, check_table
@@ -45,7 +47,9 @@ def verify_content(folder: Path, root: dict[str, Any]) -> tuple[int, int]:
         raise ReleaseError("other studies than release.json", file=table_path("studies"))
     stores = sorted(path.name for path in (folder / "matrices").iterdir())
     if stores != [f"{study}.zarr" for study in named]:
-        raise ReleaseError("other stores than the studies", file="matrices", value=", ".join(stores))
+        raise ReleaseError(
+            "other stores than the studies", file="matrices", value=", ".join(stores)
+        )
     _references(drugs, "components", set(drugs["drug_id"].to_pylist()), table_path("drugs"))
     parts: dict[str, Any] = {
         "studies": {},
@@ -65,7 +69,9 @@ def verify_content(folder: Path, root: dict[str, Any]) -> tuple[int, int]:
     recorded = root["content"]
     for key in ("studies", "genes", "drugs"):
         if parts[key] != recorded[key]:
-            raise ReleaseError(f"the content of {key} is not the one that is recorded", file="release.json")
+            raise ReleaseError(
+                f"the content of {key} is not the one that is recorded", file="release.json"
+            )
     if content_hash(parts) != recorded["hash"]:
         raise ReleaseError("the content hash is not the one that is recorded", file="release.json")
     return cells, labels
@@ -108,7 +114,9 @@ def _references(table: pa.Table, column: str, known: set[str], file: str) -> Non
     for value in pc.unique(table[column].drop_null()).to_pylist():
         for word in value.split(";"):
             if word not in known:
-                raise ReleaseError("refers to what is not there", file=file, column=column, value=word)
+                raise ReleaseError(
+                    "refers to what is not there", file=file, column=column, value=word
+                )
 
 
 def _label_cells(labels: pa.Table, cells: pa.Table) -> None:
@@ -128,7 +136,9 @@ def _label_cells(labels: pa.Table, cells: pa.Table) -> None:
     )
     if len(stars):
         raise ReleaseError(
-            "a sensitive label has stars", file=table_path("labels"), value=stars["sample_id"][0].as_py()
+            "a sensitive label has stars",
+            file=table_path("labels"),
+            value=stars["sample_id"][0].as_py(),
         )
 
 
@@ -166,10 +176,14 @@ def _matrix(folder: Path, study_id: str, cells: pa.Table, genes: pa.Table) -> st
     name = matrix_path(study_id)
     store = open_matrix(folder / name, name=name)
     if store.shape != (len(cells), len(genes)):
-        raise ReleaseError(f"has the shape {store.shape}, not {(len(cells), len(genes))}", file=name)
+        raise ReleaseError(
+            f"has the shape {store.shape}, not {(len(cells), len(genes))}", file=name
+        )
     rows = cells["row"].to_numpy()
     if not np.array_equal(rows, np.arange(len(cells))):
-        raise ReleaseError("the rows of a study do not stand in matrix order", file=table_path("cells"))
+        raise ReleaseError(
+            "the rows of a study do not stand in matrix order", file=table_path("cells")
+        )
     group = zarr.open_group(folder / name, mode="r", zarr_format=3)
     obs = anndata.io.read_elem(group["obs"])
     if list(obs.index) != cells["cell_id"].to_pylist():
@@ -194,10 +208,12 @@ def _values(store: MatrixStore, cells: pa.Table) -> str:
     hashed.update(lengths=lengths)
     sums = np.zeros(store.shape[0], dtype=np.int64)
     last_gene = -1
-    for offset, indices, data in store.value_blocks():
-        hashed.update(indices=indices, data=data)
-        last_gene = _check_block(store, offset, indices, data, last_gene)
-        _add_sums(sums, indptr, offset, data)
+    with ThreadPoolExecutor(1) as hashing:
+        for offset, indices, data in read_ahead(store.value_blocks()):
+            running = hashing.submit(hashed.update, indices=indices, data=data)
+            last_gene = _check_block(store, offset, indices, data, last_gene)
+            _add_sums(sums, indptr, offset, data)
+            running.result()
     if (sums > cells["n_counts"].to_numpy()).any():
         raise ReleaseError("a row has more counts than n_counts", file=store.name)
     if (lengths > cells["n_genes"].to_numpy()).any():
@@ -231,8 +247,9 @@ def _add_sums(
     sums: NDArray[np.int64], indptr: NDArray[np.int64], offset: int, data: NDArray[np.int32]
 ) -> None:
     """Add a block's counts to its rows' sums."""
-    total = np.concatenate(([0], np.cumsum(data, dtype=np.int64)))
-    borders = np.clip(indptr - offset, 0, len(data))
-    first = max(int(np.searchsorted(indptr, offset, side="right")) - 1, 0)
+    first = int(np.searchsorted(indptr, offset, side="right")) - 1
     stop = int(np.searchsorted(indptr, offset + len(data), side="left"))
-    sums[first:stop] += np.diff(total[borders[first : stop + 1]])
+    # Rows without values have no place in reduceat, which would give them a neighbour's.
+    filled = first + np.flatnonzero(np.diff(indptr[first : stop + 1]))
+    starts = np.maximum(indptr[filled] - offset, 0)
+    sums[filled] += np.add.reduceat(data, starts, dtype=np.int64)

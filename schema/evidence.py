@@ -57,7 +57,9 @@ class SampleEvidence(_Evidence):
         pattern=SAMPLE,
         form="a name that begins with a letter or digit; then also `.`, `_`, `+` and `-`",
     )
-    file: Text = _column("File of `study.yaml` that holds the counts", nullable=False)
+    file: Text = _column(
+        "File of `study.yaml` that holds the counts; a study that is ready names it"
+    )
     barcode_key: Text = _column("Key that the file's barcode rule gives this sample's barcodes")
     gsm: Text = _column(
         "GEO sample accession", pattern="^GSM[0-9]+$", form="GSM and digits, such as GSM4494349"
@@ -66,13 +68,15 @@ class SampleEvidence(_Evidence):
     cell_line: Text = _column("Cell line", vocabulary="cell_lines")
     cancer_type: Text = _column("Cancer type", vocabulary="cancer_types")
     tissue: Text = _column("Tissue the cells were taken from")
-    source_type: Text = _column("What the cells are", nullable=False, vocabulary="source_type")
+    source_type: Text = _column(
+        "What the cells are; a study that is ready says it", vocabulary="source_type"
+    )
     assay: Text = _column("Single-cell assay", vocabulary="assays")
     batch: Text = _column("Batch as named by the source")
     collection: Text = _column(
         "Primary or validation collection", nullable=False, vocabulary="collection"
     )
-    arm: Text = _column("Arm of the comparison", nullable=False, vocabulary="arm")
+    arm: Text = _column("Arm of the comparison; a study that is ready says it", vocabulary="arm")
     treatment: Text = _column(
         "Drug, or regimen as `a + b`, that the arm received", vocabulary="treatments"
     )

@@ -43,7 +43,9 @@ MALIGNANT_ONLY = frozenset({"patient_tumour", "pbmc", "bone_marrow"})
 """Source types in which only cells that the source calls malignant are labelled."""
 
 SURVIVED = frozenset({"survived", "proliferating"})
-FAILED = frozenset({"died", "arrested"})
+FAILED = frozenset({"died", "arrested", "arrested_or_died"})
+EVERY_RULE = "every_rule"
+"""What a `Missing` names where no rule can look at the sample."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class SampleFacts:
     """
 
     sample_id: str
-    arm: str
-    source_type: str
+    arm: str | None
+    source_type: str | None
     treatment: str | None = None
     exposure_days_min: float | None = None
     exposure_days_max: float | None = None
@@ -383,6 +385,9 @@ def apply_rules(
     verdicts: list[Verdict] = []
     missing: list[Missing] = []
     for facts in samples.values():
+        if absent := _unplaced(facts):
+            missing.append(Missing(facts.sample_id, EVERY_RULE, absent))
+            continue
         for rule in LABEL_RULES:
             for target in _targets(rule, facts, samples):
                 absent = tuple(name for name in rule.needs if getattr(facts, name) is None)
@@ -393,6 +398,11 @@ def apply_rules(
     return list(dict.fromkeys(verdicts)), list(dict.fromkeys(missing))
 
 
+def _unplaced(facts: SampleFacts) -> tuple[str, ...]:
+    """Facts without which no rule holds: which arm it is, and whether all its cells are meant."""
+    return tuple(name for name in ("arm", "source_type") if getattr(facts, name) is None)
+
+
 def _targets(
     rule: LabelRule, facts: SampleFacts, samples: Mapping[str, SampleFacts]
 ) -> Iterable[SampleFacts]:
@@ -400,8 +410,8 @@ def _targets(
         return [facts] if facts.arm in rule.arms else []
     if facts.arm not in rule.treated_arms:
         return []
-    controls = [samples[name] for name in facts.control_samples]
-    return [control for control in controls if control.arm in rule.arms]
+    controls = (samples[name] for name in facts.control_samples)
+    return [control for control in controls if control.arm in rule.arms and not _unplaced(control)]
 
 
 def _verdict(rule: LabelRule, facts: SampleFacts, target: SampleFacts) -> Verdict:

@@ -189,7 +189,7 @@ class SourceFile(Strict):
 
     @model_validator(mode="after")
     def _archive(self) -> SourceFile:
-        if (self.reader == "archive") != bool(self.members):
+        if self.members and self.reader != "archive":
             raise ValueError("reader `archive` and a list of members belong together")
         _require_distinct([member.name for member in self.members], "two members have one name")
         return self
@@ -212,7 +212,8 @@ class StudyManifest(Strict):
     """One study: identity, licence, status, files, and sources of its facts."""
 
     study_id: Accession
-    title: Text
+    title: Text | None = None
+    """None: not read yet; a study that is ready has one."""
     organism: Annotated[str, word("organism")]
     platform: str | None = None
     doi: Doi | None = None
@@ -239,6 +240,8 @@ class StudyManifest(Strict):
             raise ValueError("a study that is ready lists its files")
         if self.status == "ready" and not all(file.pinned for file in self.files):
             raise ValueError("a study that is ready has sha256 and bytes for every file")
+        if self.status == "ready":
+            self._require_readable()
         if self.status in ("excluded", "needs_conversion", "controlled") and not self.reason:
             raise ValueError(f"the status {self.status} needs a reason")
         _require_distinct([file.name for file in self.files], "two files have one name")
@@ -250,6 +253,15 @@ class StudyManifest(Strict):
                     {"table": table, "allowed": sorted(self._file_names())},
                 )
         return self
+
+    def _require_readable(self) -> None:
+        if self.title is None:
+            raise ValueError("a study that is ready has a title")
+        for file in self.files:
+            if file.reader == "archive" and not file.members:
+                raise ValueError(f"a study that is ready lists the members of {file.name}")
+            if file.reader == "r_object":
+                raise ValueError(f"no step reads {file.name}: convert it first")
 
     def _barcode_tables(self) -> Iterator[str]:
         members = [member for file in self.files for member in file.members]

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from mini_release import Project, make_project
 
 from cellresponse.releases.release import Release
 
 ROOT = Path(__file__).parent.parent
+
+# Seeded: the same examples every time, on a slow machine too.
+settings.register_profile("cellresponse", derandomize=True, deadline=None)
+settings.load_profile("cellresponse")
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,8 @@ def test_barcode_of_the_cell_table_that_no_file_has(
 ) -> None:
     edit(project, "MINI1/study.yaml", "rule: pattern", "rule: cells")
     edit(project, "MINI1/study.yaml", "pattern: ^(?P<key>[A-Z])_", "delimiter: ','")
-    rows = "file,barcode,sample_id\ncounts.csv.gz,U_000,untreated\ncounts.csv.gz,Q_1,drug_a\n"
+    cells = ("U_000,untreated", "Q_1,drug_a", "B_002,drug_b")
+    rows = "file,barcode,sample_id\n" + "".join(f"counts.csv.gz,{cell}\n" for cell in cells)
     (project.curation / "MINI1" / "cells.csv.gz").write_bytes(gzip.compress(rows.encode()))
     fails("MINI1/cells.csv.gz", "row 3", "barcode", "'Q_1'")
 
@@ -118,16 +119,31 @@ def test_barcode_of_the_cell_table_that_no_file_has(
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        ("samples.csv", "synthetic-drug-a,14", "synthetic-drog-a,14", ["treatment", "synthetic-drug-a"]),
+        (
+            "samples.csv",
+            "synthetic-drug-a,14",
+            "synthetic-drog-a,14",
+            ["treatment", "synthetic-drug-a"],
+        ),
         ("samples.csv", "untreated,,,,,,,*", "untreeted,,,,,,,*", ["column arm", "untreated"]),
         ("samples.csv", "exposure_days", "exposure_day", ["unknown column", "exposure_days"]),
         ("samples.csv", "drug-a,14", "drug-a,-14", ["exposure_days", "'-14'", "row 3"]),
         ("samples.csv", "died,,*=synthetic", "died,,", ["fact_sources", "row 3"]),
-        ("samples.csv", "14,survived,untreated,died,,*", ",,untreated,died,,*", ["no evidence", "row 3"]),
+        (
+            "samples.csv",
+            "14,survived,untreated,died,,*",
+            ",,untreated,died,,*",
+            ["no evidence", "row 3"],
+        ),
         ("samples.csv", "outcome,control", "response,control", ["response", "computed"]),
         ("samples.csv", "counts.csv.gz,A", "count.csv.gz,A", ["column file", "counts.csv.gz"]),
         ("study.yaml", "reader: dense_text", "reader: dense_txt", ["reader", "dense_text", "row"]),
-        ("study.yaml", "curator: tests", "curator: tests\nlicense: MIT", ["unknown key", "licence"]),
+        (
+            "study.yaml",
+            "curator: tests",
+            "curator: tests\nlicense: MIT",
+            ["unknown key", "licence"],
+        ),
         ("study.yaml", "title: Tiny", "title: [Tiny", ["not YAML", "row"]),
         ("study.yaml", "revision: 1", "revision: 2", ["revision", "asks for revision 1"]),
     ],
@@ -242,20 +258,34 @@ def small_disk(tmp_path: Path):  # type: ignore[no-untyped-def]
     """A file system of 1 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = os.geteuid() == 0 and not subprocess.run(
-        [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    ).returncode
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            [
+                shutil.which("mount") or "mount",
+                "-t",
+                "tmpfs",
+                "-o",
+                "size=300k",
+                "tmpfs",
+                str(folder),
+            ],
+            capture_output=True,
+            check=False,
+        ).returncode
+    )
     if not mounted:
         pytest.skip("a small file system can only be mounted by root")
     yield folder
-    subprocess.run([shutil.which("umount") or "umount", str(folder)], check=True)
+    # Lazily: pyensembl keeps its index open as long as the process lives.
+    subprocess.run([shutil.which("umount") or "umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("full", ["out", "cache"])
 def test_full_disk(project: Project, run: Run, tmp_path: Path, small_disk: Path, full: str) -> None:
-    arguments = project.arguments(small_disk if full == "out" else tmp_path / "out", "--workers", "1")
+    arguments = project.arguments(
+        small_disk if full == "out" else tmp_path / "out", "--workers", "1"
+    )
     if full == "cache":
         arguments[arguments.index("--cache") + 1] = str(small_disk)
     code, _, stderr = run(*arguments)

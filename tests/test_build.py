@@ -29,6 +29,18 @@ from cellresponse.schema.errors import (
 
 CLI = Path(__file__).parent.parent / "cli.py"
 
+WAIT_IN_THE_SECOND_STUDY = """
+import sys, time
+import cellresponse.builders.schedule as schedule
+from cellresponse.cli import main
+
+build_study = schedule.build_study
+schedule.build_study = lambda job: (
+    time.sleep(600) if job.folder.name == "MINI2" else build_study(job)
+)
+main(sys.argv[1:])
+"""
+
 
 def test_cells_and_counts_are_those_of_the_files(mini_release: Release) -> None:
     cells = mini_release.tables["cells"].to_pandas()
@@ -101,23 +113,19 @@ def test_content_hash_does_not_depend_on_the_order_in_a_file(
 def test_killed_build_goes_on_from_its_finished_studies(
     project: Project, tmp_path: Path, mini_release: Release
 ) -> None:
-    waiting = project.mirror / "MINI2" / "resistant.tsv"
-    kept = waiting.read_bytes()
-    waiting.unlink()
-    os.mkfifo(waiting)  # the build of the second study waits for a writer
-    command = [sys.executable, str(CLI), *project.arguments(tmp_path / "out", "--workers", "1")]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    arguments = project.arguments(tmp_path / "out", "--workers", "1")
+    command = [sys.executable, "-c", WAIT_IN_THE_SECOND_STUDY, *arguments]
     finished = project.folder / "cache" / "studies"
-    deadline = time.monotonic() + 60
-    while not list(finished.glob("MINI1-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "out" / "mini").exists()
-    waiting.unlink()
-    waiting.write_bytes(kept)
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(finished.glob("MINI1-*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not list((tmp_path / "out").iterdir())
+    again = subprocess.run(
+        [sys.executable, str(CLI), *arguments], capture_output=True, text=True, check=True
+    )
     assert "1 studies finished by an earlier build" in again.stderr
     assert load(tmp_path / "out" / "mini").content_hash == mini_release.content_hash
     assert not list(finished.iterdir())
@@ -152,7 +160,9 @@ def test_equal_count_vectors_of_two_studies_are_flagged(project: Project, tmp_pa
     columns = np.array([line.split("\t") for line in first])
     rows = [",".join(f"U_{b}" for b in columns[1:, 0])]
     names = [name for _, name, _ in GENES]
-    rows += [f"{name}," + ",".join(column) for name, column in zip(names, columns[1:, 1:].T, strict=True)]
+    rows += [
+        f"{name}," + ",".join(column) for name, column in zip(names, columns[1:, 1:].T, strict=True)
+    ]
     _replace_first_study(project, "\n".join(rows) + "\n")
     built = project.build(tmp_path / "out")
     assert built.root["equal_count_vectors"] == [{"studies": ["MINI1", "MINI2"], "cells": 8}]
@@ -195,6 +205,7 @@ def test_build_takes_ready_studies_only(project: Project, tmp_path: Path) -> Non
 
 
 def test_two_builds_of_one_release_at_once_are_refused(project: Project, tmp_path: Path) -> None:
+    (project.folder / "cache").mkdir()
     with (
         build_module._lock(project.folder / "cache", tmp_path / "out" / "mini"),
         pytest.raises(StorageError, match="another build"),

@@ -34,7 +34,9 @@ def test_usage_error_exits_with_2(run: Run) -> None:
     assert run("nothing")[0] == 2
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "cli.py"], [sys.executable, "-m", "cellresponse.cli"]])
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "cli.py"], [sys.executable, "-m", "cellresponse.cli"]]
+)
 def test_ways_to_call(command: list[str]) -> None:
     ended = subprocess.run(
         [*command, "validate", "GSE149214"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -94,9 +96,16 @@ def test_validate(run: Run, project: Project) -> None:
 def test_studies(run: Run) -> None:
     code, stdout, _ = run("studies", "--json")
     assert code == 0
-    listed = {study["study_id"]: study for study in json.loads(stdout)}
+    found = json.loads(stdout)
+    listed = {study["study_id"]: study for study in found["studies"]}
     assert listed["GSE118767"]["samples"] == 21
     assert listed["GSE149214"]["drugs"] == ["erlotinib"]
+    assert found["totals"]["not_excluded"] >= 100
+    code, stdout, _ = run("studies", "--drug", "Tarceva", "--status", "ready")
+    assert code == 0
+    assert [line.split()[0] for line in stdout.splitlines()[:-1]] == ["GSE118767", "GSE149214"]
+    code, _, stderr = run("studies", "--cancer", "lung canser")
+    assert (code, "lung_cancer" in stderr) == (1, True)
 
 
 def test_dask_cluster(project: Project, tmp_path: Path, mini_release: Release, run: Run) -> None:

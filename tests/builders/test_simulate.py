@@ -93,8 +93,7 @@ def built(study: str, simulated: Path, axis: GeneAxis, folder: Path) -> Part:
         folder=simulated / "curation" / study,
         organism=SPEC.organisms["human"],
         axis=axis,
-        mirror=simulated / "mirror",
-        cache=folder / "cache",
+        files={path.name: path for path in (simulated / "mirror" / study).iterdir()},
         part=folder / study,
     )
     path = build_study(job)
@@ -192,6 +191,8 @@ def test_everything_says_that_it_is_synthetic(simulated: Path, study_id: str) ->
     assert all(file.name.startswith("synthetic_") for file in manifest.files)
     assert samples["sample_id"].str.startswith("synthetic-").all()
     assert samples["note"].str.startswith("synthetic").all()
+    assert set(samples["cancer_type"]) == {"synthetic-cancer"}
+    assert set(samples["assay"]) == {"synthetic-assay"}
     for column in ("cell_line", "treatment"):
         assert samples[column].dropna().str.startswith("synthetic-").all()
 

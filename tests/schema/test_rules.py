@@ -16,6 +16,7 @@ from studies import CURATION, facts
 from cellresponse.schema.rules import (
     AFTER_DRUG_ARMS,
     CONTROL_ARMS,
+    EVERY_RULE,
     LABEL_RULES,
     STAR_RULES,
     TEN_FOLD,
@@ -195,7 +196,7 @@ LABELS: list[tuple[str, str, dict[str, Any], str, str, int | None]] = [
     ),
     *(
         ("lost_lineage", "lost_lineage", {"outcome": outcome}, "sensitive", "lineage_tracing", None)
-        for outcome in ("died", "arrested")
+        for outcome in ("died", "arrested", "arrested_or_died")
     ),
 ]
 
@@ -228,7 +229,7 @@ def compared(
 
 
 @pytest.mark.parametrize("control_arm", sorted(CONTROL_ARMS))
-@pytest.mark.parametrize("outcome", ["died", "arrested"])
+@pytest.mark.parametrize("outcome", ["died", "arrested", "arrested_or_died"])
 @pytest.mark.parametrize(
     ("treated_arm", "known", "rule", "basis"),
     [
@@ -321,6 +322,23 @@ def test_a_missing_fact_gives_no_label_and_is_named(rule: LabelRule) -> None:
         target = "C" if rule.treated_arms else "S"
         assert rule.id not in {verdict.rule_id.split("+")[0] for verdict in verdicts}
         assert Missing(target, rule.id, (absent,)) in missing
+
+
+@pytest.mark.parametrize("absent", ["arm", "source_type"])
+def test_no_rule_looks_at_a_sample_of_unknown_kind(absent: str) -> None:
+    treated = facts(
+        treatment="erlotinib",
+        outcome="survived",
+        control_samples=("C",),
+        control_outcome="died",
+    )
+    control = facts("untreated", sample_id="C")
+    verdicts, missing = apply_rules({"S": treated, "C": replace(control, **{absent: None})})
+    assert [verdict.sample_id for verdict in verdicts] == ["S"]
+    assert missing == [Missing("C", EVERY_RULE, (absent,))]
+    verdicts, missing = apply_rules({"S": replace(treated, **{absent: None}), "C": control})
+    assert verdicts == []
+    assert missing == [Missing("S", EVERY_RULE, (absent,))]
 
 
 def test_every_label_rule_is_tested() -> None:

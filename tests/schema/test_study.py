@@ -74,7 +74,6 @@ def test_form_of_a_key(key: str, value: str, message: str) -> None:
         ({"reader": "10x_h6"}, "unknown reader"),
         ({"options": {"a": {"b": "c"}}}, "a text, or a list of texts"),
         ({"options": {"a": ["b", ["c"]]}}, "a text, or a list of texts"),
-        ({"reader": "archive"}, "belong together"),
         ({"members": [MEMBER]}, "belong together"),
         ({"reader": "archive", "members": [MEMBER, MEMBER]}, "two members have one name: a/count"),
         ({"reader": "archive", "members": [{"name": "b", "reader": "archive"}]}, "not read"),
@@ -101,6 +100,9 @@ def test_form_of_a_file(keys: dict[str, Any], message: str) -> None:
         ({"files": []}, "lists its files"),
         ({"files": [file_entry(sha256=None)]}, "sha256 and bytes for every file"),
         ({"files": [file_entry(bytes=None)]}, "sha256 and bytes for every file"),
+        ({"files": [file_entry(reader="archive")]}, "lists the members of counts.csv.gz"),
+        ({"files": [file_entry(reader="r_object")]}, "no step reads counts.csv.gz"),
+        ({"title": None}, "a study that is ready has a title"),
         ({"files": [file_entry(), file_entry()]}, "two files have one name: counts.csv.gz"),
         *(
             ({"status": status, "files": []}, f"the status {status} needs a reason")
@@ -117,6 +119,8 @@ def test_keys_that_belong_together(keys: dict[str, Any], message: str) -> None:
     "keys",
     [
         {"status": "metadata", "files": []},
+        {"status": "metadata", "files": [file_entry(reader="archive")], "title": None},
+        {"status": "needs_conversion", "files": [file_entry(reader="r_object")], "reason": "R"},
         {"status": "metadata", "files": [file_entry(sha256=None, bytes=None)]},
         {"status": "excluded", "files": [], "reason": "no counts"},
         {"files": [file_entry(barcodes=TABLE), file_entry("cells.csv", reader="cell_table")]},

@@ -225,6 +225,7 @@ def test_any_text_gives_a_model_or_an_error(
             assert isinstance(document.title, str)
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {"title": st.text(st.characters(exclude_categories=["Cc", "Cs"]))},

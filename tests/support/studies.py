@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ def write_study(
     content = manifest(**keys)
     folder = root / content["study_id"]
     folder.mkdir()
-    (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+    # Through JSON, so that two entries never share an object: YAML would write an alias.
+    apart = json.loads(json.dumps(content))
+    (folder / "study.yaml").write_text(yaml.safe_dump(apart, sort_keys=False), "utf-8")
     (folder / "samples.csv").write_text(csv_text(rows), "utf-8")
     if cells is not None:
         (folder / "cells.csv.gz").write_bytes(gzip.compress(csv_text(cells).encode()))

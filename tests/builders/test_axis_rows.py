@@ -1,0 +1,122 @@
+"""Rows on the gene axis, and their measures, against dense arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cellresponse.builders.axis_rows import AxisMap, measure
+from cellresponse.builders.genes import FeatureMap, GeneAxis, gene_axis
+from cellresponse.builders.quality import CellQuality
+
+GENES = 6
+AXIS = gene_axis(
+    "human",
+    [(f"ENSG{n:011d}", f"N{n}", "MT" if n in (2, 5) else "1") for n in range(GENES)],
+    "MT",
+    name="test",
+)
+
+
+def axis_map(columns: list[int], spike_ins: list[int] | None = None) -> AxisMap:
+    places = np.array(columns, dtype=np.int32)
+    mask = np.zeros(len(places), dtype=bool)
+    mask[spike_ins or []] = True
+    mapped = places[places >= 0]
+    return AxisMap.of(FeatureMap(places, mask, bool(AXIS.mitochondrial[mapped].any()), {}), AXIS)
+
+
+def sparse(dense: NDArray[np.int64]) -> sp.csr_array:
+    return sp.csr_array(dense.astype(np.int32))
+
+
+def on_axis(dense: NDArray[np.int64], columns: NDArray[np.int32]) -> NDArray[np.int64]:
+    result = np.zeros((len(dense), GENES), dtype=np.int64)
+    for feature, column in enumerate(columns):
+        if column >= 0:
+            result[:, column] += dense[:, feature]
+    return result
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[AxisMap, NDArray[np.int64]]:
+    features = draw(st.integers(0, 8))
+    columns = draw(st.lists(st.integers(-1, GENES - 1), min_size=features, max_size=features))
+    outside = [place for place, column in enumerate(columns) if column < 0]
+    spikes = draw(st.lists(st.sampled_from(outside), unique=True)) if outside else []
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = (draw(st.integers(0, 5)), features)
+    return axis_map(columns, spikes), rng.integers(0, 4, shape) * rng.integers(0, 2, shape)
+
+
+@settings(deadline=None)
+@given(cases())
+def test_equals_dense(case: tuple[AxisMap, NDArray[np.int64]]) -> None:
+    mapping, dense = case
+    features = mapping.features
+    counts = sparse(dense)
+    mapped = mapping.apply(counts)
+    wanted = on_axis(dense, features.columns)
+    np.testing.assert_array_equal(mapped.toarray(), wanted)
+    assert mapped.dtype == np.int32
+    assert mapped.has_canonical_format
+
+    quality = CellQuality.empty(len(dense) + 2)
+    measure(counts, mapping, quality, 1)
+    span = slice(1, 1 + len(dense))
+    counted = dense[:, ~features.spike_ins]
+    np.testing.assert_array_equal(quality.n_counts[span], counted.sum(axis=1))
+    np.testing.assert_array_equal(quality.n_genes[span], (counted > 0).sum(axis=1))
+    np.testing.assert_array_equal(quality.n_mito[span], wanted[:, AXIS.mitochondrial].sum(axis=1))
+    with np.errstate(over="ignore"):
+        weighted = (wanted.astype(np.uint64) * AXIS.fingerprint_weights).sum(
+            axis=1, dtype=np.uint64
+        )
+    np.testing.assert_array_equal(quality.fingerprint[span], weighted)
+    assert (quality.has_mito[span] == features.has_mitochondrial).all()
+    assert quality.n_counts[0] == quality.n_counts[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "identity", "ordered"),
+    [
+        (list(range(GENES)), True, True),
+        ([0, 1, 2], True, True),
+        ([1, 2, 3], False, True),
+        ([0, -1, 2], False, True),
+        ([1, 0], False, False),
+        ([0, 0], False, False),
+    ],
+)
+def test_short_ways(columns: list[int], identity: bool, ordered: bool) -> None:
+    mapping = axis_map(columns)
+    assert (mapping.is_identity, mapping.keeps_order) == (identity, ordered)
+
+
+def test_large_counts_do_not_overflow() -> None:
+    largest = np.iinfo(np.int32).max
+    mapping = axis_map([2, 5, 0])
+    quality = CellQuality.empty(1)
+    measure(sparse(np.array([[largest, largest, largest]])), mapping, quality, 0)
+    assert quality.n_counts[0] == 3 * largest
+    assert quality.n_mito[0] == 2 * largest
+
+
+def test_equal_counts_of_different_files_have_one_fingerprint() -> None:
+    first, second = CellQuality.empty(1), CellQuality.empty(1)
+    measure(sparse(np.array([[3, 0, 7]])), axis_map([0, 1, 4]), first, 0)
+    measure(sparse(np.array([[7, 9, 1, 2]])), axis_map([4, -1, 0, 0]), second, 0)
+    assert first.fingerprint[0] == second.fingerprint[0] != 0
+
+
+def test_axis_without_mitochondrial_genes() -> None:
+    axis = GeneAxis("bacteria", ("a", "b"), ("a", "b"), ("1", "1"), None)
+    features = FeatureMap(np.array([0, 1], np.int32), np.zeros(2, bool), False, {})
+    quality = CellQuality.empty(1)
+    measure(sparse(np.array([[1, 2]])), AxisMap.of(features, axis), quality, 0)
+    assert quality.n_counts[0] == 3
+    assert np.isnan(quality.pct_mito()[0])

@@ -1,0 +1,65 @@
+"""What `validate` and `studies` say of study folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from studies import sample, treated, write_study
+
+from cellresponse.curation.catalogue import catalogue_rows
+from cellresponse.curation.validate import report_lines, validate
+from cellresponse.schema.errors import EvidenceError
+
+
+def test_drugs_are_those_of_the_evidence_each_agent_by_itself(tmp_path: Path) -> None:
+    rows = [
+        treated("A", treatment="vemurafenib + trametinib"),
+        treated("B", treatment="erlotinib", outcome=""),
+        sample("C"),
+    ]
+    write_study(tmp_path, rows)
+    reports, problems = validate(tmp_path)
+    assert problems == []
+    (study,) = catalogue_rows(reports)
+    assert study["drugs"] == ["erlotinib", "trametinib", "vemurafenib"]
+    assert study["labelled_treatments"] == ["trametinib+vemurafenib"]
+    assert (study["samples"], study["labelled_samples"]) == (3, 1)
+
+
+def test_a_study_without_title_and_with_gaps_is_listed(tmp_path: Path) -> None:
+    rows = [treated("A", arm="", outcome=""), treated("B", source_type="")]
+    write_study(tmp_path, rows, title=None, status="metadata", files=[])
+    reports, problems = validate(tmp_path)
+    assert problems == []
+    (study,) = catalogue_rows(reports)
+    assert (study["title"], study["labelled_samples"], study["source_types"]) == (
+        None,
+        0,
+        ["cell_line"],
+    )
+    (report,), _ = validate(tmp_path)
+    assert report.missing() == [
+        {"rule_id": "every_rule", "facts": ["arm"], "samples": 1},
+        {"rule_id": "every_rule", "facts": ["source_type"], "samples": 1},
+    ]
+    assert "title not known" in report_lines([report], markdown=True)[0]
+    assert (
+        "1 without label by every_rule: arm not known" in report_lines([report], markdown=False)[1]
+    )
+
+
+def test_one_wrong_study_does_not_hide_the_others(tmp_path: Path) -> None:
+    write_study(tmp_path, study_id="GSE1")
+    write_study(tmp_path, [treated(outcome="survivd")], study_id="GSE2")
+    reports, problems = validate(tmp_path)
+    assert [report.study.study_id for report in reports] == ["GSE1"]
+    assert [problem.file for problem in problems] == ["GSE2/samples.csv"]
+
+
+def test_an_unknown_study_and_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="holds no study folder"):
+        validate(tmp_path)
+    write_study(tmp_path)
+    with pytest.raises(EvidenceError, match="there is no such study"):
+        validate(tmp_path, ["GSE9"])

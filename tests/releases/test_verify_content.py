@@ -1,0 +1,241 @@
+"""Every contradiction inside a release whose files have the right bytes is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import scipy.sparse as sp
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellresponse.releases.layout import matrix_path
+from cellresponse.releases.matrix_store import MatrixStore
+from cellresponse.releases.release import Release
+from cellresponse.releases.tables_io import read_table, write_table
+from cellresponse.releases.verify_content import _add_sums, _check_block, verify_content
+from cellresponse.schema.errors import CellResponseError, ReleaseError
+
+Change = Callable[[Any], Any]
+
+
+@pytest.fixture
+def folder(mini_release: Release, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(mini_release.folder, tmp_path / "mini"))
+
+
+@pytest.fixture(params=[2**21, 7, 1])
+def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are read in blocks of several sizes, so that faults lie at their borders too."""
+    read = MatrixStore.value_blocks
+    monkeypatch.setattr(MatrixStore, "value_blocks", lambda store: read(store, request.param))
+
+
+def check(folder: Path) -> tuple[int, int]:
+    return verify_content(folder, json.loads((folder / "release.json").read_bytes()))
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(CellResponseError, match=message):
+        check(folder)
+
+
+def counts(folder: Path) -> Any:
+    return zarr.open_group(folder / matrix_path("MINI1") / "X", mode="r+")
+
+
+def change_table(folder: Path, table: str, column: str, row: int, value: object) -> None:
+    rows = read_table(folder, table)
+    values = rows[column].to_pylist()
+    values[row] = value
+    place = rows.schema.get_field_index(column)
+    write_table(
+        folder,
+        table,
+        rows.set_column(place, rows.field(column), pa.array(values, rows[column].type)),
+    )
+
+
+@pytest.mark.usefixtures("_blocks")
+def test_right_release(mini_release: Release) -> None:
+    assert check(mini_release.folder) == (50, 6)
+
+
+@pytest.mark.usefixtures("_blocks")
+@pytest.mark.parametrize(
+    ("array", "place", "change", "message"),
+    [
+        ("data", 40, lambda _: 0, "count below 1"),
+        ("data", 41, lambda _: -3, "count below 1"),
+        ("data", 42, lambda count: count + 1000, "more counts than n_counts"),
+        ("indices", 40, lambda _: 30, "beyond the axis"),
+        ("indices", 40, lambda _: -1, "beyond the axis"),
+        ("indptr", 0, lambda _: 1, "does not rise from 0"),
+        ("indptr", 3, lambda _: 0, "does not rise from 0"),
+        ("indptr", -1, lambda last: last - 1, "do not fit each other"),
+    ],
+)
+def test_one_number(folder: Path, array: str, place: int, change: Change, message: str) -> None:
+    values = counts(folder)[array]
+    place %= values.shape[0]
+    values[place] = change(int(values[place]))
+    refused(folder, message)
+
+
+@pytest.mark.usefixtures("_blocks")
+@pytest.mark.parametrize("twice", [True, False], ids=["a gene twice", "genes swapped"])
+@pytest.mark.parametrize("within", [0, 3, -2])
+def test_genes_that_do_not_rise(folder: Path, twice: bool, within: int) -> None:
+    indptr, indices = counts(folder)["indptr"][:], counts(folder)["indices"]
+    place = int(indptr[4]) + within if within >= 0 else int(indptr[5]) + within
+    first, second = int(indices[place]), int(indices[place + 1])
+    indices[place : place + 2] = np.array([first, first] if twice else [second, first], np.int32)
+    refused(folder, "do not rise")
+
+
+def test_two_counts_exchanged(folder: Path) -> None:
+    """No sum changes: only the hash tells."""
+    data, indptr = counts(folder)["data"], counts(folder)["indptr"][:]
+    row = data[int(indptr[2]) : int(indptr[3])]
+    other = int(np.flatnonzero(row != row[0])[0])
+    row[[0, other]] = row[[other, 0]]
+    data[int(indptr[2]) : int(indptr[3])] = row
+    refused(folder, "content of studies")
+
+
+def test_shape(folder: Path) -> None:
+    group = counts(folder)
+    group.attrs["shape"] = [group.attrs["shape"][0], 31]
+    refused(folder, "has the shape")
+
+
+@pytest.mark.parametrize(
+    ("slot", "column", "message"),
+    [
+        ("obs", None, "different cells"),
+        ("obs", "sample_id", "differ in sample_id"),
+        ("var", None, "different genes"),
+    ],
+)
+def test_tables_beside_the_matrix(
+    folder: Path, slot: str, column: str | None, message: str
+) -> None:
+    group = zarr.open_group(folder / matrix_path("MINI1"), mode="r+")
+    frame = anndata.io.read_elem(group[slot])
+    swapped = [1, 0, *range(2, len(frame))]
+    if column is None:
+        frame = frame.set_index(frame.index[swapped].rename(frame.index.name))
+    else:
+        frame[column] = list(frame[column])[::-1]
+    with anndata.settings.override(allow_write_nullable_strings=False):
+        anndata.io.write_elem(group, slot, frame)
+    refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        ("cells", "row", 1, "matrix order"),
+        ("cells", "n_counts", 3, "more counts than n_counts"),
+        ("cells", "n_genes", 3, "more genes than n_genes"),
+        ("cells", "sample_id", "MINI1:nobody", "refers to what is not there"),
+        ("cells", "cell_id", "0" * 24, "different cells"),
+        ("cells", "malignant", "malignant", "content of studies"),
+        ("samples", "n_cells", 1000, "cells, not 1000"),
+        ("samples", "control_samples", "MINI1:nobody", "refers to what is not there"),
+        ("samples", "treatment", "erlotinib", "refers to what is not there"),
+        ("labels", "sample_id", "MINI1:nobody", "refers to what is not there"),
+        ("labels", "drug_id", "erlotinib", "refers to what is not there"),
+        ("labels", "cell_id", "0" * 24, "no cell of its sample"),
+        ("studies", "n_cells", 1000, "not 1000"),
+        ("studies", "n_samples", 1000, "not 1000"),
+        ("studies", "title", "Another", "content of studies"),
+        ("genes", "gene_name", "Another", "content of genes"),
+        ("drugs", "name", "Another", "content of drugs"),
+        ("drugs", "components", "erlotinib", "refers to what is not there"),
+    ],
+)
+def test_one_value_of_a_table(
+    folder: Path, table: str, column: str, value: object, message: str
+) -> None:
+    change_table(folder, table, column, 0, value)
+    refused(folder, message)
+
+
+def test_a_sensitive_label_with_stars(folder: Path) -> None:
+    responses = read_table(folder, "labels")["response"].to_pylist()
+    change_table(folder, "labels", "stars", responses.index("sensitive"), 1)
+    refused(folder, "sensitive label has stars")
+
+
+def test_a_cell_of_another_sample(folder: Path) -> None:
+    """A label's cell must be of the label's sample, not only of the study."""
+    cells, labels = read_table(folder, "cells"), read_table(folder, "labels")
+    sample = labels["sample_id"][0]
+    others = cells.filter(pc.not_equal(cells["sample_id"], sample))
+    change_table(folder, "labels", "cell_id", 0, others["cell_id"][0].as_py())
+    refused(folder, "no cell of its sample")
+
+
+@pytest.mark.parametrize("table", ["cells", "labels"])
+def test_rows_of_no_study(folder: Path, table: str) -> None:
+    rows = read_table(folder, table)
+    place = rows.schema.get_field_index("study_id")
+    strange = rows.slice(0, 1).set_column(place, rows.field("study_id"), pa.array(["GHOST"]))
+    write_table(folder, table, pa.concat_tables([rows, strange]))
+    refused(folder, "rows of no study")
+
+
+def test_stores_and_studies(folder: Path) -> None:
+    shutil.copytree(folder / matrix_path("MINI1"), folder / matrix_path("MINI3"))
+    refused(folder, "other stores than the studies")
+    shutil.rmtree(folder / matrix_path("MINI3"))
+    shutil.rmtree(folder / matrix_path("MINI1"))
+    refused(folder, "other stores than the studies")
+
+
+def test_the_recorded_hash(folder: Path) -> None:
+    root = json.loads((folder / "release.json").read_bytes())
+    root["content"]["hash"] = "0" * 64
+    with pytest.raises(ReleaseError, match="content hash is not the one"):
+        verify_content(folder, root)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 19), unique=True, max_size=6), min_size=1, max_size=12),
+    st.integers(1, 15),
+    st.integers(0, 2**32 - 1),
+)
+def test_blocks_of_any_size(rows: list[list[int]], size: int, seed: int) -> None:
+    """Sums and the order of genes, with empty rows, against the whole matrix at once."""
+    rng = np.random.default_rng(seed)
+    indices = np.array([gene for row in rows for gene in sorted(row)], dtype=np.int32)
+    indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    data = rng.integers(1, 2**31 - 1, len(indices)).astype(np.int32)
+    store = MatrixStore("m", (len(rows), 20), indptr, indices, data)  # type: ignore[arg-type]
+    whole = sp.csr_array((data.astype(np.int64), indices, indptr), shape=store.shape)
+
+    def sums_of(store: MatrixStore) -> np.ndarray:
+        sums, last = np.zeros(len(rows), dtype=np.int64), -1
+        for offset, genes, values in store.value_blocks(size):
+            last = _check_block(store, offset, genes, values, last)
+            _add_sums(sums, indptr, offset, values)
+        return sums
+
+    np.testing.assert_array_equal(sums_of(store), whole.sum(axis=1))
+    repeated = [place for place in range(1, len(indices)) if place not in indptr]
+    if repeated:
+        place = repeated[seed % len(repeated)]
+        indices[place] = indices[place - 1]
+        with pytest.raises(ReleaseError, match="do not rise"):
+            sums_of(store)
