@@ -175,11 +175,10 @@ def _spill(file: RankedFile, spill: Spill) -> None:
         values = test.update(piece)
         if isinstance(piece, CsrBlock):
             lengths = np.diff(piece.indptr)
-            cells = np.repeat(np.arange(piece.start, piece.start + len(lengths)), lengths)
-            features = piece.indices
+            places = file.ranks[piece.start : piece.start + len(lengths)]
+            ranks, features = np.repeat(places, lengths), piece.indices
         else:
-            cells, features = piece.cells, piece.features
-        ranks = file.ranks[cells]
+            ranks, features = file.ranks[piece.cells], piece.features
         kept = ranks >= 0
         spill.add(ranks[kept], features[kept], values[kept])
 

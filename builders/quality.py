@@ -39,9 +39,11 @@ class CellQuality:
     def empty(cls, cells: int) -> CellQuality:
         """Make room for a number of cells."""
         return cls(
-            *(np.zeros(cells, dtype=np.int64) for _ in range(3)),
-            np.zeros(cells, dtype=np.uint64),
-            np.zeros(cells, dtype=bool),
+            n_counts=np.zeros(cells, dtype=np.int64),
+            n_genes=np.zeros(cells, dtype=np.int64),
+            n_mito=np.zeros(cells, dtype=np.int64),
+            fingerprint=np.zeros(cells, dtype=np.uint64),
+            has_mito=np.zeros(cells, dtype=bool),
         )
 
     def part(self, span: slice) -> CellQuality:

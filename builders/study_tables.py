@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cellresponse.builders.match import CELL_FACTS, Matched
 from cellresponse.builders.quality import CellQuality
+from cellresponse.curation.facts import exposure_range
 from cellresponse.curation.labels import SampleLabel
-from cellresponse.curation.study import Study, exposure_range
+from cellresponse.curation.study import Study
 from cellresponse.schema.ids import cell_ids, sample_key
 from cellresponse.schema.tables import Cells, Labels, Samples, arrow_schema
 from cellresponse.schema.vocabulary import treatment

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cellresponse.curation.study import FACTS, Study, fact_sources, known_rows
+from cellresponse.curation.facts import FACTS, fact_sources, known_rows
+from cellresponse.curation.study import Study
 from cellresponse.schema.errors import EvidenceError, raise_all
 from cellresponse.schema.rules import (
     CONTROL_ARMS,

@@ -185,12 +185,12 @@ def _matrix(folder: Path, study_id: str, cells: pa.Table, genes: pa.Table) -> st
             "the rows of a study do not stand in matrix order", file=table_path("cells")
         )
     group = zarr.open_group(folder / name, mode="r", zarr_format=3)
-    obs = anndata.io.read_elem(group["obs"])
+    obs: Any = anndata.io.read_elem(group["obs"])
     if list(obs.index) != cells["cell_id"].to_pylist():
         raise ReleaseError("obs and the cells table name different cells", file=name)
     if list(obs["sample_id"]) != cells["sample_id"].to_pylist():
         raise ReleaseError("obs and the cells table differ in sample_id", file=name)
-    var = anndata.io.read_elem(group["var"])
+    var: Any = anndata.io.read_elem(group["var"])
     if list(var.index) != genes["gene_id"].to_pylist():
         raise ReleaseError("var and the genes table name different genes", file=name)
     return _values(store, cells)

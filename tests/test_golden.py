@@ -17,7 +17,7 @@ import cellresponse
 from cellresponse.schema.spec import SCHEMA_VERSION
 
 DATA = Path(__file__).parent / "data"
-HASHES = {1: "HASH1"}
+HASHES = {1: "8a93fe10875e7574aaa03cdb45a23946b776fa549337e5a2ded0c643340b46ff"}
 """Content hash of the golden release of each schema."""
 
 

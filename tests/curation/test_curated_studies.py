@@ -11,7 +11,7 @@ import pytest
 from studies import CURATION
 
 from cellresponse.curation.catalogue import catalogue_rows
-from cellresponse.curation.study import FACTS, known_rows
+from cellresponse.curation.facts import FACTS, known_rows
 from cellresponse.curation.validate import StudyReport, validate
 from cellresponse.schema.vocabulary import drugs, words
 

@@ -16,13 +16,8 @@ from studies import (
     write_study,
 )
 
-from cellresponse.curation.study import (
-    FACTS,
-    exposure_range,
-    fact_sources,
-    load_study,
-    study_folders,
-)
+from cellresponse.curation.facts import FACTS, exposure_range, fact_sources
+from cellresponse.curation.study import load_study, study_folders
 from cellresponse.schema.errors import CellResponseError, EvidenceError, Problems
 from cellresponse.schema.evidence import SampleEvidence
 
@@ -196,10 +191,10 @@ def patient(**columns: str) -> dict[str, str]:
             "control_samples",
             "'T1' is no control: its arm is treated",
         ),
-        (treated(fact_sources=""), "fact_sources", "arm does not say where it was read"),
-        (treated(fact_sources="arm=paper"), "fact_sources", "treatment does not say where"),
+        (treated(fact_sources=""), "fact_sources", "source_type does not say where it was read"),
+        (treated(fact_sources="source_type=paper;arm=paper"), "fact_sources", "treatment does not"),
         (
-            treated(fact_sources="arm=paper;treatment=paper;exposure_days=paper"),
+            treated(fact_sources="source_type=geo;arm=paper;treatment=paper;exposure_days=paper"),
             "fact_sources",
             "outcome does not say where",
         ),

@@ -1,0 +1,126 @@
+"""Check what single columns of `samples.csv` cannot show, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from cellresponse.curation.facts import FACTS, fact_sources
+from cellresponse.schema.rules import (
+    AFTER_DRUG_ARMS,
+    COMPARED_ARMS,
+    CONTROL_ARMS,
+    SampleFacts,
+)
+
+if TYPE_CHECKING:
+    from cellresponse.curation.study import Study
+
+__all__ = ["row_problems"]
+
+CONTROL_HAS = "empty; the treated sample names its controls, and says what the drug did to them"
+
+UNEXPOSED_ARMS = CONTROL_ARMS | {"pre_treatment"}
+EXPOSED_ARMS = AFTER_DRUG_ARMS - {"surviving_lineage"}
+
+NEEDED_TO_BUILD = ("file", "source_type", "arm")
+"""Columns of `samples.csv` that may be empty only while the study is not ready."""
+
+AFTER_DRUG_EVIDENCE = (
+    "exposure_days",
+    "outcome",
+    "lesion",
+    "proliferation",
+    "intrinsic_resistance",
+)
+
+type Problem = tuple[str, str, str | list[str] | None]
+
+
+def row_problems(
+    study: Study, facts: dict[str, SampleFacts], row: dict[str, Any]
+) -> Iterator[Problem]:
+    sample = facts[row["sample_id"]]
+    if (row["dose"] is None) != (row["dose_unit"] is None):
+        yield "dose and dose_unit belong together", "dose_unit", "both, or neither"
+    if sample.arm in CONTROL_ARMS:
+        for fact in ("treatment", "dose", "outcome"):
+            if row[fact] is not None:
+                yield f"the control arm {sample.arm} receives no drug", fact, CONTROL_HAS
+    if study.manifest.status == "ready":
+        yield from _gaps(sample, row)
+    yield from _exposure_problems(sample)
+    yield from _control_problems(facts, sample)
+    yield from _source_problems(study, row)
+
+
+def _gaps(sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:
+    """Facts that a study may lack until it is ready; until then `validate` lists them."""
+    for column in NEEDED_TO_BUILD:
+        if row[column] is None:
+            yield "a study that is ready needs it", column, None
+    if sample.arm and sample.arm not in CONTROL_ARMS and not sample.treatment:
+        yield f"the arm {sample.arm} needs a treatment", "treatment", "a drug, or a regimen a + b"
+    if sample.arm in AFTER_DRUG_ARMS and not any(row[fact] for fact in AFTER_DRUG_EVIDENCE):
+        yield (
+            f"the arm {sample.arm} has no evidence of what became of its cells",
+            "outcome",
+            f"at least one of {', '.join(AFTER_DRUG_EVIDENCE)}, with its source",
+        )
+
+
+def _exposure_problems(sample: SampleFacts) -> Iterator[Problem]:
+    low, high = sample.exposure_days_min, sample.exposure_days_max
+    if low is not None and high is not None and low > high:
+        yield "the range ends before it begins", "exposure_days", "a-b with a <= b"
+    elif sample.arm in UNEXPOSED_ARMS and low is not None and high != 0:
+        yield (
+            f"the arm {sample.arm} has not met the drug",
+            "exposure_days",
+            "empty or 0: days under the drug, not days in culture",
+        )
+    elif sample.arm in EXPOSED_ARMS and high == 0:
+        yield f"the arm {sample.arm} has met the drug", "exposure_days", "more than 0, or empty"
+
+
+def _control_problems(facts: dict[str, SampleFacts], sample: SampleFacts) -> Iterator[Problem]:
+    for control in sample.control_samples:
+        if control not in facts:
+            yield f"there is no sample {control!r}", "control_samples", sorted(facts)
+        elif facts[control].arm not in CONTROL_ARMS:
+            yield (
+                f"{control!r} is no control: its arm is {facts[control].arm}",
+                "control_samples",
+                f"a sample of the arms {', '.join(sorted(CONTROL_ARMS))}",
+            )
+    if sample.control_outcome and not sample.control_samples:
+        yield "control_outcome without control_samples", "control_outcome", "name the controls"
+    if sample.control_samples and sample.arm not in COMPARED_ARMS:
+        yield (
+            f"no rule compares the arm {sample.arm} with controls",
+            "control_samples",
+            f"empty, or one of the arms {', '.join(sorted(COMPARED_ARMS))}",
+        )
+
+
+def _source_problems(study: Study, row: dict[str, Any]) -> Iterator[Problem]:
+    named = fact_sources(row["fact_sources"])
+    sources = study.manifest.sources
+    if row["fact_sources"] and len(named) <= row["fact_sources"].count(";"):
+        yield "a fact stands twice", "fact_sources", "one source a fact"
+    for fact, source in named.items():
+        if fact != "*" and fact not in FACTS:
+            yield f"{fact!r} is not a fact", "fact_sources", ["*", *FACTS]
+        elif source not in sources:
+            yield (
+                f"{source!r} is not among the sources of study.yaml",
+                "fact_sources",
+                sorted(sources) or "name it under `sources:` first",
+            )
+    bare = [fact for fact in FACTS if row[fact] is not None and not {fact, "*"} & named.keys()]
+    if bare:
+        yield (
+            f"{bare[0]} does not say where it was read",
+            "fact_sources",
+            f"{bare[0]}=SOURCE, with SOURCE a key of `sources:` in study.yaml",
+        )

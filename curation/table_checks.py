@@ -1,0 +1,171 @@
+"""Check the tables of a study against its files and against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cellresponse.curation.facts import known_rows
+from cellresponse.schema.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from cellresponse.curation.study import Study
+
+__all__ = ["cell_problems", "dose_response_problems", "file_problems"]
+
+SCREEN_COLUMNS = ("q25_ln_ic50", "median_ln_ic50", "n_lines_tested", "source")
+"""Columns of `dose_response.csv` that describe the drug's screen, not the line."""
+
+
+def file_problems(study: Study) -> Iterator[EvidenceError]:
+    """A ready study: every sample finds its file, every file its samples."""
+    matrices = study.manifest.matrices()
+    table = study.file_name("samples.csv")
+    by_file: dict[str, list[tuple[int, str | None]]] = {}
+    for line, row in known_rows(study.samples):
+        if row["file"] is None:
+            continue  # said by _gaps
+        if row["file"] not in matrices:
+            yield EvidenceError(
+                "not a count matrix of study.yaml",
+                file=table,
+                row=line,
+                column="file",
+                value=row["file"],
+                allowed=sorted(matrices),
+            )
+            continue
+        by_file.setdefault(row["file"], []).append((line, row["barcode_key"]))
+    for name, matrix in matrices.items():
+        rule, rows = matrix.barcodes.rule, by_file.get(name, [])
+        if not rows:
+            yield EvidenceError("no sample lies in this file", file=table, value=name)
+        if rule == "whole_file" and len(rows) > 1:
+            yield EvidenceError(
+                f"{len(rows)} samples share a file whose barcode rule is whole_file",
+                file=table,
+                row=rows[1][0],
+                column="file",
+                value=name,
+                hint="Say under `barcodes:` in study.yaml how a barcode finds its sample",
+            )
+        if rule in ("table", "pattern"):
+            yield from _key_problems(rows, table, rule)
+        if rule == "cells":
+            yield from _assignment_problems(study, [line for line, _ in rows])
+
+
+def _key_problems(
+    rows: list[tuple[int, str | None]], table: str, rule: str
+) -> Iterator[EvidenceError]:
+    seen: set[str] = set()
+    for line, key in rows:
+        if key is None or key in seen:
+            yield EvidenceError(
+                f"the barcode rule {rule} needs one barcode_key a sample",
+                file=table,
+                row=line,
+                column="barcode_key",
+                value=key,
+                allowed="a key that no other sample of the file has",
+            )
+        else:
+            seen.add(key)
+
+
+def _assignment_problems(study: Study, lines: list[int]) -> Iterator[EvidenceError]:
+    assigned = set() if study.cells is None else set(study.cells["sample_id"])
+    for line in lines:
+        sample = study.samples.loc[line, "sample_id"]
+        if sample not in assigned:
+            yield EvidenceError(
+                "cells.csv.gz gives the sample no cell, and its file's barcode rule is cells",
+                file=study.file_name("samples.csv"),
+                row=line,
+                column="sample_id",
+                value=sample,
+            )
+
+
+def cell_problems(study: Study) -> Iterator[EvidenceError]:
+    if study.cells is None:
+        return
+    files = dict(zip(study.samples["sample_id"], study.samples["file"], strict=True))
+    matrices = study.manifest.matrices()
+    pairs = study.cells[["sample_id", "file"]].drop_duplicates()
+    for line, (sample, file) in zip(pairs.index, pairs.to_numpy(), strict=True):
+        if sample not in files:
+            yield EvidenceError(
+                "there is no such sample in samples.csv",
+                file=study.file_name("cells.csv.gz"),
+                row=int(line),
+                column="sample_id",
+                value=sample,
+                allowed=sorted(files),
+            )
+        elif files[sample] != file:
+            yield EvidenceError(
+                f"samples.csv says that {sample} lies in {files[sample]}",
+                file=study.file_name("cells.csv.gz"),
+                row=int(line),
+                column="file",
+                value=file,
+            )
+        elif file in matrices and matrices[file].barcodes.rule != "cells":
+            yield EvidenceError(
+                f"no step reads the rows of this file: its barcode rule is "
+                f"{matrices[file].barcodes.rule}",
+                file=study.file_name("cells.csv.gz"),
+                row=int(line),
+                column="file",
+                value=file,
+                hint="Say `rule: cells` under `barcodes:` of the file in study.yaml",
+            )
+
+
+def dose_response_problems(study: Study) -> Iterator[EvidenceError]:
+    if study.dose_response is None:
+        return
+    table = study.file_name("dose_response.csv")
+    lines = set(study.samples["cell_line"].dropna())
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
+    for line, row in known_rows(study.dose_response):
+        place: Any = {"file": table, "row": line}
+        before, said = first.setdefault(row["treatment"], (line, row))
+        for column in SCREEN_COLUMNS:
+            if row[column] != said[column]:
+                yield EvidenceError(
+                    f"the drug has {said[column]!r} in row {before}, and lines of one drug are "
+                    "compared within one screen",
+                    column=column,
+                    value=row[column],
+                    allowed="one value a drug",
+                    **place,
+                )
+        if row["cell_line"] not in lines:
+            yield EvidenceError(
+                "no sample of the study is of this line",
+                column="cell_line",
+                value=row["cell_line"],
+                allowed=sorted(lines),
+                **place,
+            )
+        if row["q25_ln_ic50"] > row["median_ln_ic50"]:
+            yield EvidenceError("the first quartile is above the median", **place)
+        for column in ("source", "intrinsic_source"):
+            if row[column] is not None and row[column] not in study.manifest.sources:
+                yield EvidenceError(
+                    "not among the sources of study.yaml",
+                    column=column,
+                    value=row[column],
+                    allowed=sorted(study.manifest.sources),
+                    **place,
+                )
+        if (row["intrinsic_resistance"] is None) != (row["intrinsic_source"] is None):
+            yield EvidenceError(
+                "intrinsic_resistance and intrinsic_source belong together",
+                column="intrinsic_source",
+                **place,
+            )
