@@ -62,8 +62,8 @@ def write_card(folder: Path, root: dict[str, Any], tables: list[str]) -> None:
         "",
         "- Most labels of treated cells are confounded with the drug's own effect on expression:",
         "  compare within a `basis`, and never across.",
-        "- Matrices hold raw counts on the organism's Ensembl axis. Features that the axis does not",
-        "  have are counted by reason in `release.json`.",
+        "- Matrices hold raw counts on the organism's Ensembl axis. Features that the axis does",
+        "  not have are counted by reason in `release.json`.",
         "- Cells that failed quality control are counted in `release.json`, not shipped.",
         "",
     ]
