@@ -221,7 +221,7 @@ def study_group() -> None:
 @curation_option
 def study_new_command(accession: str, curation: Path) -> None:
     """Write a folder to fill in for ACCESSION, from GEO's records where they can be had."""
-    from cellresponse.builders.scaffold import new_study
+    from cellresponse.builders.contribute.scaffold import new_study
 
     made = new_study(accession, curation)
     if made.blank is not None:
@@ -241,7 +241,7 @@ def study_new_command(accession: str, curation: Path) -> None:
 @curation_option
 def study_pin_command(accession: str, **folders: Any) -> None:
     """Download and check the files of ACCESSION, write their checksums, and make it ready."""
-    from cellresponse.builders.pin import pin_study, pinned_lines
+    from cellresponse.builders.contribute.pin import pin_study, pinned_lines
 
     with _progress() as report:
         pinned = pin_study(accession, report=report, **folders)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellresponse.builders.assemble import assemble
-from cellresponse.builders.fetch_studies import fetch_all
 from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report, silent
 from cellresponse.builders.provenance import job_fingerprint, source_version
 from cellresponse.builders.schedule import run_jobs
 from cellresponse.builders.simulate import simulate
+from cellresponse.builders.sources.fetch_studies import fetch_all
 from cellresponse.builders.storage import storage_errors
 from cellresponse.builders.study_part import StudyJob
 from cellresponse.curation.study import Study, load_study, study_folders

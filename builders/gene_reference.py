@@ -17,8 +17,8 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from cellresponse.builders.fetch import fetch_url
 from cellresponse.builders.genes import GeneAxis, gene_axis, read_gene_table
+from cellresponse.builders.sources.fetch import fetch_url
 from cellresponse.schema.errors import ReleaseError, SourceFileError
 from cellresponse.schema.spec import GeneReference
 

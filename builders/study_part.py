@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cellresponse.builders.archives import unpack
 from cellresponse.builders.axis_rows import AxisMap, measure
 from cellresponse.builders.genes import GeneAxis, map_features
 from cellresponse.builders.match import Matched, match_barcodes
@@ -25,6 +24,7 @@ from cellresponse.builders.matrix_writer import MatrixWriter
 from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
 from cellresponse.builders.quality import CellQuality, removed_by
 from cellresponse.builders.read import CountSource, Features, open_counts
+from cellresponse.builders.sources.archives import unpack
 from cellresponse.builders.storage import storage_errors
 from cellresponse.builders.study_tables import (
     cells_table,

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import pooch
 
-from cellresponse.builders.file_check import remember_right, require_right, writable
-from cellresponse.builders.part_file import Wanted
-from cellresponse.builders.transfer import Transfer
+from cellresponse.builders.sources.file_check import remember_right, require_right, writable
+from cellresponse.builders.sources.part_file import Wanted
+from cellresponse.builders.sources.transfer import Transfer
 from cellresponse.schema.errors import SourceFileError
 from cellresponse.schema.study import SourceFile
 

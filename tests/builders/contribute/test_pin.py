@@ -12,9 +12,9 @@ from geo_study import NAMES, fill_in, matrix, series
 from loopback_geo import LoopbackGeo, Sample, Series, geo_server
 from mini_release import Project, counts, dense_csv
 
-from cellresponse.builders.manifest_edit import edited, removed
-from cellresponse.builders.pin import Pinned, pin_study
-from cellresponse.builders.scaffold import new_study
+from cellresponse.builders.contribute.manifest_edit import edited, removed
+from cellresponse.builders.contribute.pin import Pinned, pin_study
+from cellresponse.builders.contribute.scaffold import new_study
 from cellresponse.curation.study import load_study
 from cellresponse.releases.verify import verify
 from cellresponse.schema.errors import (

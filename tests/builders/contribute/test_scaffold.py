@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback_geo import LoopbackGeo, Sample, Series, geo_server
 
-from cellresponse.builders.file_kinds import guess_reader
-from cellresponse.builders.geo import GeoSample, GeoSeries
-from cellresponse.builders.scaffold import Scaffold, new_study
-from cellresponse.builders.scaffold_manifest import ManifestDraft
-from cellresponse.builders.scaffold_samples import COLUMNS, sample_rows, samples_text
+from cellresponse.builders.contribute.file_kinds import guess_reader
+from cellresponse.builders.contribute.geo import GeoSample, GeoSeries
+from cellresponse.builders.contribute.scaffold import Scaffold, new_study
+from cellresponse.builders.contribute.scaffold_manifest import ManifestDraft
+from cellresponse.builders.contribute.scaffold_samples import COLUMNS, sample_rows, samples_text
 from cellresponse.curation.study import load_study
 from cellresponse.schema.errors import EvidenceError, Problems
 from cellresponse.schema.study import StudyManifest

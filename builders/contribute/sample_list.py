@@ -7,10 +7,10 @@ import io
 import re
 from collections.abc import Callable
 
-from cellresponse.builders.geo import GeoSample, is_series, read_series
+from cellresponse.builders.contribute.geo import GeoSample, is_series, read_series
+from cellresponse.builders.contribute.scaffold_samples import sample_rows, samples_text
+from cellresponse.builders.contribute.study_folder import replace_file
 from cellresponse.builders.progress import Report
-from cellresponse.builders.scaffold_samples import sample_rows, samples_text
-from cellresponse.builders.study_folder import replace_file
 from cellresponse.curation.leftovers import PLACEHOLDER
 from cellresponse.curation.study import Study
 from cellresponse.schema.errors import SourceFileError
@@ -34,7 +34,7 @@ def complete_samples(
     report
         Told where GEO's list cannot be read; the study's own then stands.
     wait
-        As in `cellresponse.builders.fetch.fetch_url`.
+        As in `cellresponse.builders.sources.fetch.fetch_url`.
 
     Returns
     -------

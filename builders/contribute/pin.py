@@ -13,19 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cellresponse.builders.manifest_edit import edited, removed
-from cellresponse.builders.pin_files import (
+from cellresponse.builders.contribute.manifest_edit import edited, removed
+from cellresponse.builders.contribute.pin_files import (
     PinnedFile,
     changed_files,
     measure_file,
     obtain_files,
 )
+from cellresponse.builders.contribute.sample_list import complete_samples
+from cellresponse.builders.contribute.study_folder import replace_file
 from cellresponse.builders.progress import Report, silent
 from cellresponse.builders.raw_counts import RawCountTest
 from cellresponse.builders.read import CellBlocks, CountSource
-from cellresponse.builders.sample_list import complete_samples
 from cellresponse.builders.storage import storage_errors
-from cellresponse.builders.study_folder import replace_file
 from cellresponse.builders.study_part import open_sources
 from cellresponse.curation.labels import derive_labels
 from cellresponse.curation.leftovers import PLACEHOLDER
@@ -89,7 +89,7 @@ def pin_study(
     report
         Receives progress, line by line.
     wait
-        As in `cellresponse.builders.fetch.fetch_url`.
+        As in `cellresponse.builders.sources.fetch.fetch_url`.
 
     Returns
     -------

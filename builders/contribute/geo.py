@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from cellresponse.builders.fetch import fetch_url
-from cellresponse.builders.geo_record import Record, read_record
+from cellresponse.builders.contribute.geo_record import Record, read_record
+from cellresponse.builders.sources.fetch import fetch_url
 from cellresponse.schema.errors import EvidenceError, SourceFileError
 
 __all__ = ["GeoSample", "GeoSeries", "file_url", "is_series", "read_series", "record_addresses"]
@@ -143,7 +143,7 @@ def read_series(
     accession
         Of a series, such as GSE149214.
     wait, attempts
-        As in `cellresponse.builders.fetch.fetch_url`.
+        As in `cellresponse.builders.sources.fetch.fetch_url`.
 
     Raises
     ------

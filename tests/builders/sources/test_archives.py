@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from cellresponse.builders import archives
-from cellresponse.builders.archives import unpack
+from cellresponse.builders.sources import archives
+from cellresponse.builders.sources.archives import unpack
 from cellresponse.schema.errors import SourceFileError, StorageError
 
 FILES = {"GSM1/matrix.mtx": b"m" * 5000, "GSM1/barcodes.tsv": b"b", "readme.txt": b"hello"}

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellresponse.builders.geo import GeoSeries, is_series, read_series
-from cellresponse.builders.scaffold_manifest import ManifestDraft, blank_manifest
-from cellresponse.builders.scaffold_samples import blank_row, sample_rows, samples_text
-from cellresponse.builders.study_folder import make_folder
+from cellresponse.builders.contribute.geo import GeoSeries, is_series, read_series
+from cellresponse.builders.contribute.scaffold_manifest import ManifestDraft, blank_manifest
+from cellresponse.builders.contribute.scaffold_samples import blank_row, sample_rows, samples_text
+from cellresponse.builders.contribute.study_folder import make_folder
 from cellresponse.curation.leftovers import PLACEHOLDER
 from cellresponse.schema.errors import EvidenceError, SourceFileError
 
@@ -55,7 +55,7 @@ def new_study(
     curation
         Folder of study folders.
     wait
-        As in `cellresponse.builders.fetch.fetch_url`.
+        As in `cellresponse.builders.sources.fetch.fetch_url`.
 
     Returns
     -------

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback_geo import LoopbackGeo, Sample, Series, geo_server, sample_path, series_path
 
-from cellresponse.builders.geo import file_url, read_series, record_addresses
-from cellresponse.builders.geo_record import read_record
+from cellresponse.builders.contribute.geo import file_url, read_series, record_addresses
+from cellresponse.builders.contribute.geo_record import read_record
 from cellresponse.schema.errors import EvidenceError, SourceFileError
 
 SERIES = Series(
@@ -175,10 +175,10 @@ def test_floods_are_refused(
     geo: LoopbackGeo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     geo.publish(SERIES)
-    monkeypatch.setattr("cellresponse.builders.geo.MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr("cellresponse.builders.contribute.geo.MAX_RECORD_BYTES", 100)
     with pytest.raises(SourceFileError, match="more than 100 bytes"):
         read_series("GSE900001", wait=no_wait)
-    monkeypatch.setattr("cellresponse.builders.geo_record.MAX_TEXT", 200)
+    monkeypatch.setattr("cellresponse.builders.contribute.geo_record.MAX_TEXT", 200)
     with pytest.raises(SourceFileError, match="more than 200 bytes"):
         read_record(soft(tmp_path, SERIES.soft().encode()), name="GSE900001")
 

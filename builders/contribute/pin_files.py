@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cellresponse.builders.fetch import fetch_url
 from cellresponse.builders.progress import Report
+from cellresponse.builders.sources.fetch import fetch_url
 from cellresponse.curation.study import Study
 from cellresponse.schema.errors import CellResponseError, SourceFileError, raise_all
 from cellresponse.schema.study import SourceFile
@@ -40,7 +40,7 @@ def obtain_files(
     downloads
         Folder for downloads. A whole file in it is taken as it is.
     mirror, report, wait
-        As in `cellresponse.builders.pin.pin_study`.
+        As in `cellresponse.builders.contribute.pin.pin_study`.
 
     Returns
     -------

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from cellresponse.builders.fetch import fetch
 from cellresponse.builders.progress import Report
+from cellresponse.builders.sources.fetch import fetch
 from cellresponse.curation.study import Study
 from cellresponse.schema.errors import CellResponseError, raise_all
 

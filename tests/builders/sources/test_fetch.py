@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import Answer, ftp_server, http_server
 
-from cellresponse.builders.fetch import fetch, fetch_url
-from cellresponse.builders.transfer import LONGEST_WAIT
+from cellresponse.builders.sources.fetch import fetch, fetch_url
+from cellresponse.builders.sources.transfer import LONGEST_WAIT
 from cellresponse.schema.errors import SourceFileError, StorageError
 from cellresponse.schema.study import SourceFile
 
@@ -234,7 +234,7 @@ def test_connection_refused(get, waits):
 
 
 def test_silent_server(get, waits, monkeypatch):
-    monkeypatch.setattr("cellresponse.builders.transfer.TIMEOUT", (0.05, 0.05))
+    monkeypatch.setattr("cellresponse.builders.sources.transfer.TIMEOUT", (0.05, 0.05))
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(SourceFileError, match="does not answer in time"),

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from cellresponse.builders.file_check import require_right
-from cellresponse.builders.part_file import Part, Wanted
+from cellresponse.builders.sources.file_check import require_right
+from cellresponse.builders.sources.part_file import Part, Wanted
 from cellresponse.schema.errors import SourceFileError
 
 __all__ = ["LONGEST_WAIT", "TIMEOUT", "Transfer"]
@@ -52,7 +52,7 @@ class Transfer:
     folder
         Where its part file lies.
     attempts, wait, progress
-        As in `cellresponse.builders.fetch.fetch_url`.
+        As in `cellresponse.builders.sources.fetch.fetch_url`.
 
     Raises
     ------

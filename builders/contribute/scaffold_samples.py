@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
-from cellresponse.builders.geo import GeoSample
+from cellresponse.builders.contribute.geo import GeoSample
 from cellresponse.curation.leftovers import PLACEHOLDER
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.evidence import SampleEvidence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
-from cellresponse.builders.file_check import writable
+from cellresponse.builders.sources.file_check import writable
 from cellresponse.schema.errors import SourceFileError
 
 __all__ = ["Part", "Wanted"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from cellresponse.builders.file_kinds import guess_reader
-from cellresponse.builders.geo import GeoSample, GeoSeries, file_url, is_series
+from cellresponse.builders.contribute.file_kinds import guess_reader
+from cellresponse.builders.contribute.geo import GeoSample, GeoSeries, file_url, is_series
 from cellresponse.curation.leftovers import PLACEHOLDER
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.study import COUNT_READERS

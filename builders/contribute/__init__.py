@@ -1,0 +1,1 @@
+"""Start a study's folder from GEO's records, and pin its files."""

@@ -1,0 +1,1 @@
+"""Get source files: from a mirror, the cache or the network, and out of archives."""
