@@ -179,7 +179,11 @@ def _studies(spec: ReleaseSpec, curation: Path, report: Report) -> list[Study]:
     raise_all(problems)
     waiting = sorted(set(known) - spec.studies.keys())
     if waiting:
-        report(f"not in this release: {', '.join(waiting)}")
+        shown = ", ".join(waiting[:5]) + (", ..." if len(waiting) > 5 else "")
+        report(
+            f"{len(waiting)} curated studies are not in this release ({shown}); "
+            "`studies` lists them with their status"
+        )
     return studies
 
 
