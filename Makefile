@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: demo test check lock descriptor docs clean
+.PHONY: demo test check lock docs clean
 .DELETE_ON_ERROR:
 
 .venv/bin/uv: requirements/uv.txt .python-version
@@ -49,11 +49,9 @@ lock: .venv/bin/uv
 	$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements/all.txt
 	$(COMPILE) --group build -c requirements/all.txt pyproject.toml -o requirements/core.txt
 
-# Generated from the evidence tables and the rules; tests compare.
-descriptor: .venv/core.installed
-	$(PYTHON) -m cellresponse.curation.descriptor
-
+# What is generated from the evidence and the rules: descriptor, catalogue, tables. Tests compare.
 docs: .venv/core.installed
+	$(PYTHON) -m cellresponse.curation.descriptor
 	$(PYTHON) docs/write_tables.py
 
 clean:

@@ -85,7 +85,7 @@ def test_wheel_holds_code_and_data(wheel: set[str]) -> None:
 
 def test_descriptor_is_current_and_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     path = ROOT / "datapackage.json"
-    assert json.loads(path.read_text()) == describe_curation(ROOT), "run `make descriptor`"
+    assert json.loads(path.read_text()) == describe_curation(ROOT), "run `make docs`"
     monkeypatch.chdir(ROOT)
     report = Package("datapackage.json").validate()
     assert report.valid, report.to_summary()
