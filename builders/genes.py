@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,11 +147,13 @@ def map_features(features: Features, axis: GeneAxis) -> FeatureMap:
     the reference has retired and an unknown name are left out and counted: their counts
     stay in `n_counts`, for quality control sees every feature but spike-ins.
     """
-    columns = np.full(len(features.ids), -1, dtype=np.int32)
+    # Most files have ids of the axis: those are looked up in one go.
+    found = map(axis.position.get, features.ids, repeat(-1))
+    columns = np.fromiter(found, np.int32, len(features.ids))
     spike_ins = np.zeros(len(features.ids), dtype=bool)
-    reasons: Counter[str] = Counter()
-    for index, text in enumerate(features.ids):
-        column, reason = _find(text, axis)
+    reasons = Counter({"by_id": int((columns >= 0).sum())})
+    for index in np.flatnonzero(columns < 0).tolist():
+        column, reason = _find(features.ids[index], axis)
         columns[index] = column
         spike_ins[index] = reason == "spike_in"
         reasons[reason] += 1
@@ -167,9 +168,7 @@ def map_features(features: Features, axis: GeneAxis) -> FeatureMap:
 
 
 def _find(text: str, axis: GeneAxis) -> tuple[int, str]:
-    """Column of a feature (or -1), and how it was found or why not."""
-    if text in axis.position:
-        return axis.position[text], "by_id"
+    """Column of a feature that is no id of the axis (or -1), how it was found or why not."""
     if SPIKE_IN.fullmatch(text):
         return -1, "spike_in"
     if match := ENSEMBL_ID.fullmatch(text):
@@ -206,14 +205,3 @@ def _r_name(name: str) -> str:
     """What R's `make.names` makes of a name."""
     changed = R_UNSAFE.sub(".", name)
     return f"X{changed}" if re.match(r"[0-9_]|\.[0-9]", changed) else changed
-
-
-def read_gene_table(text: str, *, name: str) -> list[tuple[str, str, str]]:
-    """Read a gene table of the package: CSV with gene_id, gene_name, contig."""
-    rows = list(csv.DictReader(text.splitlines()))
-    try:
-        return [(row["gene_id"], row["gene_name"], row["contig"]) for row in rows]
-    except KeyError as error:
-        raise SourceFileError(
-            "the column is missing", file=name, row=1, column=str(error.args[0])
-        ) from None

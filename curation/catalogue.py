@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellresponse.curation.validate import StudyReport
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.vocabulary import cancer_types, treatment, words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["StudyFilter", "catalogue_rows", "study_lines", "totals"]
 
@@ -47,6 +50,8 @@ def _row(report: StudyReport) -> dict[str, Any]:
         "revision": manifest.revision,
         "curator": manifest.curator,
         "samples": len(samples),
+        "samples_by": _samples_by(samples),
+        "cells_stated": manifest.cells_stated.count if manifest.cells_stated else None,
         "source_types": _distinct(samples["source_type"]),
         "cancer_types": _distinct(samples["cancer_type"]),
         "treatments": drugs,
@@ -58,6 +63,16 @@ def _row(report: StudyReport) -> dict[str, Any]:
         "stars": sorted({label.stars for label in labels if label.stars}),
         "labelled_samples": len({label.sample_id for label in labels}),
         "missing": report.missing(),
+    }
+
+
+def _samples_by(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Count samples by drug that they received, by cancer type, and by source type."""
+    given = [treatment(text) for text in samples["treatment"].dropna()]
+    return {
+        "drugs": dict(Counter(term.id for each in given for term in each.components)),
+        "cancer_types": dict(Counter(samples["cancer_type"].dropna())),
+        "source_types": dict(Counter(samples["source_type"].dropna())),
     }
 
 
@@ -76,8 +91,9 @@ class StudyFilter:
         ones; a drug finds the regimens that it is part of.
     stars
         Studies with a label of at least so many stars.
-    since
-        Studies published in that year or later.
+    since, until
+        Studies published in that year or later, or in that year or earlier. A year that
+        is not known fits neither.
     """
 
     source: str | None = None
@@ -89,6 +105,7 @@ class StudyFilter:
     status: str | None = None
     stars: int | None = None
     since: int | None = None
+    until: int | None = None
 
     def apply(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Give the rows that fit.
@@ -125,7 +142,10 @@ class StudyFilter:
                 return False
         if self.stars is not None and not any(stars >= self.stars for stars in row["stars"]):
             return False
-        return self.since is None or (row["year"] is not None and row["year"] >= self.since)
+        if self.since is None and self.until is None:
+            return True
+        first, last = self.since or 0, self.until or 9999
+        return row["year"] is not None and first <= row["year"] <= last
 
 
 def _narrower(cancer_type: str) -> set[str]:

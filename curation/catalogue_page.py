@@ -11,12 +11,11 @@ from cellresponse.curation.catalogue import totals
 
 __all__ = ["bar_chart", "catalogue_files"]
 
-FIGURES = {
-    "drugs": "Studies by drug",
-    "cancer_types": "Studies by cancer type",
-    "source_types": "Studies by source",
-    "years": "Studies by year of publication",
-    "missing": "Samples without label, by the fact that is missing",
+SUBJECTS = {
+    "drugs": "drug",
+    "cancer_types": "cancer type",
+    "source_types": "source",
+    "years": "year of publication",
 }
 BARS = 25  # a longer tail is named in the caption, and complete in the table
 
@@ -29,25 +28,54 @@ def catalogue_files(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     rows
         From `catalogue_rows`.
     """
-    counted = totals(rows)
     used = [row for row in rows if row["status"] != "excluded"]
-    series = {
-        "drugs": counted["drugs"],
-        "cancer_types": counted["cancer_types"],
-        "source_types": counted["source_types"],
-        "years": _years(used),
-        "missing": _missing(used),
-    }
-    files = {
-        f"figures/{name}.svg": bar_chart(FIGURES[name], counts) for name, counts in series.items()
-    }
-    files["catalogue.md"] = _page(rows, counted)
-    return files
+    figures = _figures(used)
+    charts = {f"figures/{name}.svg": bar_chart(*figure) for name, figure in figures.items()}
+    titles = {name: title for name, (title, _) in figures.items()}
+    return charts | {"catalogue.md": _page(rows, totals(rows), titles)}
 
 
-def _years(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = Counter(str(row["year"] or "not known") for row in rows)
-    return dict(sorted(counts.items()))
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, dict[str, int]]]:
+    """Title and counts of each figure by its name."""
+    stated = [row for row in rows if row["cells_stated"]]
+    of = f"{len(stated)} of {len(rows)} studies"
+    found = {}
+    for subject, shown in SUBJECTS.items():
+        given = "drug that they received" if subject == "drugs" else shown
+        found[f"samples_by_{subject}"] = (f"Samples by {given}", _samples(rows, subject))
+        title = f"Cells that sources state, by {shown} of the study ({of})"
+        found[f"cells_by_{subject}"] = (title, _cells(stated, subject))
+    found["missing"] = ("Samples without label, by the fact that is missing", _missing(rows))
+    return found
+
+
+def _samples(rows: Sequence[Mapping[str, Any]], subject: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        if subject == "years":
+            counts[_year(row)] += row["samples"]
+        else:
+            counts.update(row["samples_by"][subject])
+    return _ordered(counts, subject)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], subject: str) -> dict[str, int]:
+    """A study's cells count for each of its words: nothing says how they are divided."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        for word in [_year(row)] if subject == "years" else row[subject]:
+            counts[word] += row["cells_stated"]
+    return _ordered(counts, subject)
+
+
+def _year(row: Mapping[str, Any]) -> str:
+    return str(row["year"] or "not known")
+
+
+def _ordered(counts: Mapping[str, int], subject: str) -> dict[str, int]:
+    if subject == "years":
+        return dict(sorted(counts.items()))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _missing(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -56,10 +84,12 @@ def _missing(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         for each in row["missing"]:
             for fact in each["facts"]:
                 counts[fact] += each["samples"]
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return _ordered(counts, "missing")
 
 
-def _page(rows: Sequence[Mapping[str, Any]], counted: Mapping[str, Any]) -> str:
+def _page(
+    rows: Sequence[Mapping[str, Any]], counted: Mapping[str, Any], titles: Mapping[str, str]
+) -> str:
     status = ", ".join(f"{count} {name}" for name, count in counted["by_status"].items())
     lines = [
         "# Catalogue of studies",
@@ -70,7 +100,7 @@ def _page(rows: Sequence[Mapping[str, Any]], counted: Mapping[str, Any]) -> str:
         f"{counted['samples']:,} samples, {counted['labelled_samples']:,} of them labelled, of "
         f"{len(counted['cancer_types'])} cancer types, with {len(counted['drugs'])} drugs.",
         "",
-        *(f"![{title}](figures/{name}.svg)" for name, title in FIGURES.items()),
+        *(f"![{title}](figures/{name}.svg)" for name, title in titles.items()),
         "",
         "## Studies",
         "",
@@ -131,7 +161,7 @@ def bar_chart(title: str, counts: Mapping[str, int]) -> str:
         parts += [
             f'<text x="228" y="{top + 13}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="236" y="{top + 2}" width="{width}" height="14" fill="#33658a"/>',
-            f'<text x="{242 + width}" y="{top + 13}">{count}</text>',
+            f'<text x="{242 + width}" y="{top + 13}">{count:,}</text>',
         ]
     if rest:
         parts.append(f'<text x="236" y="{height - 12}" fill="#555555">and {rest} more</text>')

@@ -124,10 +124,14 @@ def _rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
             "has line ends of another kind" if mac else f"is not CSV: {error}",
             file=name,
             row=start,
-            hint="Save it as CSV with Unix or Windows line ends" if mac else None,
+            hint="Save it as CSV with Unix or Windows line ends"
+            if mac
+            else "Put quotes around a field that holds a comma, and double the quotes in it",
         ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise EvidenceError(f"is not a whole gzip file: {error}", file=name) from None
+        raise EvidenceError(
+            f"is not a whole gzip file: {error}", file=name, hint="Pack it again with gzip"
+        ) from None
     except OSError as error:
         raise EvidenceError(f"cannot be read: {error.strerror or error}", file=name) from None
 
@@ -144,7 +148,12 @@ def _lines(raw: BinaryIO | gzip.GzipFile, name: str) -> Iterator[str]:
                 allowed=f"{MAX_BYTES} bytes of text",
             )
         if len(line) == MAX_LINE_BYTES:
-            raise EvidenceError("the line is too long", file=name, row=number)
+            raise EvidenceError(
+                "the line is too long",
+                file=name,
+                row=number,
+                allowed=f"{MAX_LINE_BYTES} bytes",
+            )
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -160,6 +169,7 @@ def _lines(raw: BinaryIO | gzip.GzipFile, name: str) -> Iterator[str]:
                 file=name,
                 row=number,
                 value=odd[0],
+                hint="Type what can be seen",
             )
         yield text
 
@@ -177,14 +187,28 @@ def _header(
     for position, column in enumerate(header):
         if column in header[:position]:
             problems.append(
-                EvidenceError("the column stands twice", file=name, row=1, value=column)
+                EvidenceError(
+                    "the column stands twice",
+                    file=name,
+                    row=1,
+                    column=column,
+                    value=column,
+                    hint="Keep one of them",
+                )
             )
         elif column not in known.names:
             problems.append(_unknown_column(column, known.names, name))
+    needed = [field.name for field in known if not field.nullable]
     for field in known:
-        if not field.nullable and field.name not in header:
+        if field.name in needed and field.name not in header:
             problems.append(
-                EvidenceError("the column is missing", file=name, row=1, column=field.name)
+                EvidenceError(
+                    "the column is missing",
+                    file=name,
+                    row=1,
+                    column=field.name,
+                    allowed=f"a header with {', '.join(needed)}",
+                )
             )
     raise_all(problems)
     return header
@@ -302,11 +326,12 @@ def _key_problems(frame: pd.DataFrame, key: list[str], name: str) -> Iterator[Ev
             row=int(twice[0]),
             column=key[0] if len(key) == 1 else None,
             value=", ".join(map(str, values)),
+            allowed=f"one row for each {' and '.join(key)}",
         )
 
 
 CHECKS = {
-    "not_nullable": ("the field is empty", None),
+    "not_nullable": ("the field is empty", "a value"),
     "greater_than_or_equal_to": ("too small", "at least {}"),
     "greater_than": ("too small", "more than {}"),
     "str_matches": ("has the wrong form", "text that fits {}"),

@@ -58,7 +58,7 @@ def _gaps(sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:
     """Facts that a study may lack until it is ready; until then `validate` lists them."""
     for column in NEEDED_TO_BUILD:
         if row[column] is None:
-            yield "a study that is ready needs it", column, None
+            yield "a study that is ready needs it", column, "a value, or the status metadata"
     if sample.arm and sample.arm not in CONTROL_ARMS and not sample.treatment:
         yield f"the arm {sample.arm} needs a treatment", "treatment", "a drug, or a regimen a + b"
     if sample.arm in AFTER_DRUG_ARMS and not any(row[fact] for fact in AFTER_DRUG_EVIDENCE):

@@ -34,14 +34,20 @@ def file_problems(study: Study) -> Iterator[EvidenceError]:
                 row=line,
                 column="file",
                 value=row["file"],
-                allowed=sorted(matrices),
+                allowed=sorted(matrices) or "a file of study.yaml, which lists no counts",
             )
             continue
         by_file.setdefault(row["file"], []).append((line, row["barcode_key"]))
     for name, matrix in matrices.items():
         rule, rows = matrix.barcodes.rule, by_file.get(name, [])
         if not rows:
-            yield EvidenceError("no sample lies in this file", file=table, value=name)
+            yield EvidenceError(
+                "no sample lies in this file",
+                file=table,
+                column="file",
+                value=name,
+                hint="Add its samples, or take the file out of study.yaml",
+            )
         if rule == "whole_file" and len(rows) > 1:
             yield EvidenceError(
                 f"{len(rows)} samples share a file whose barcode rule is whole_file",
@@ -86,6 +92,7 @@ def _assignment_problems(study: Study, lines: list[int]) -> Iterator[EvidenceErr
                 row=line,
                 column="sample_id",
                 value=sample,
+                allowed=sorted(assigned),
             )
 
 
@@ -103,7 +110,7 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
                 row=int(line),
                 column="sample_id",
                 value=sample,
-                allowed=sorted(files),
+                allowed=sorted(files) or "a sample of samples.csv, which has none",
             )
         elif files[sample] != file:
             yield EvidenceError(
@@ -112,6 +119,7 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
                 row=int(line),
                 column="file",
                 value=file,
+                allowed=str(files[sample]),
             )
         elif file in matrices and matrices[file].barcodes.rule != "cells":
             yield EvidenceError(
@@ -149,23 +157,31 @@ def dose_response_problems(study: Study) -> Iterator[EvidenceError]:
                 "no sample of the study is of this line",
                 column="cell_line",
                 value=row["cell_line"],
-                allowed=sorted(lines),
+                allowed=sorted(lines) or "a line of samples.csv, which names none",
                 **place,
             )
         if row["q25_ln_ic50"] > row["median_ln_ic50"]:
-            yield EvidenceError("the first quartile is above the median", **place)
+            yield EvidenceError(
+                "the first quartile is above the median",
+                column="q25_ln_ic50",
+                value=row["q25_ln_ic50"],
+                allowed=f"at most {row['median_ln_ic50']}",
+                **place,
+            )
         for column in ("source", "intrinsic_source"):
             if row[column] is not None and row[column] not in study.manifest.sources:
                 yield EvidenceError(
                     "not among the sources of study.yaml",
                     column=column,
                     value=row[column],
-                    allowed=sorted(study.manifest.sources),
+                    allowed=sorted(study.manifest.sources) or "name it under `sources:` first",
                     **place,
                 )
         if (row["intrinsic_resistance"] is None) != (row["intrinsic_source"] is None):
             yield EvidenceError(
                 "intrinsic_resistance and intrinsic_source belong together",
                 column="intrinsic_source",
+                value=row["intrinsic_source"],
+                allowed="both, or neither",
                 **place,
             )

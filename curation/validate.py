@@ -39,6 +39,12 @@ class StudyReport:
             for (rule, facts), n in sorted(counted.items())
         ]
 
+    def fits_no_rule(self) -> list[str]:
+        """Name the samples that lack no fact and have no label: no rule takes what is known."""
+        labelled = {label.sample_id for label in self.derivation.labels}
+        lacking = {each.sample_id for each in self.derivation.missing}
+        return [name for name in self.study.samples["sample_id"] if name not in labelled | lacking]
+
 
 def validate(
     root: Path, studies: list[str] | None = None
@@ -107,6 +113,8 @@ def _text(report: StudyReport) -> list[str]:
             f"  {row['samples']:>6} without label by {row['rule_id']}: "
             f"{', '.join(row['facts'])} not known"
         )
+    if rest := report.fits_no_rule():
+        lines.append(f"  {len(rest):>6} without label: no rule takes what is known of them")
     return lines
 
 
@@ -133,4 +141,6 @@ def _markdown(report: StudyReport) -> list[str]:
             f"- {', '.join(row['facts'])} (for {row['rule_id']}, {row['samples']} samples)"
             for row in missing
         ]
+    if rest := report.fits_no_rule():
+        lines += ["", f"No rule takes what is known of: {', '.join(rest)}."]
     return [*lines, ""]

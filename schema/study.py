@@ -21,6 +21,7 @@ __all__ = [
     "FactSource",
     "Member",
     "SourceFile",
+    "StatedCells",
     "StudyManifest",
     "form",
     "word",
@@ -28,6 +29,10 @@ __all__ = [
 
 CELL_FACTS = ("cell_line", "cell_type", "malignant", "doublet")
 OPTION = "a text, or a list of texts"
+WEB = "https://..., http://... or ftp://..."
+READABLE = "dense_text, 10x_mtx, 10x_h5, h5ad, cell_table or companion"
+NOT_READY = "it, or the status metadata"
+KEYED = "a regular expression with a group (?P<key>...)"
 COUNT_READERS = ("dense_text", "10x_mtx", "10x_h5", "h5ad")
 
 
@@ -66,20 +71,31 @@ def _option(value: object) -> str | list[str] | None:
     return value  # type: ignore[return-value]
 
 
+def _refused(problem: str, allowed: str | list[str], *keys: str | int) -> PydanticCustomError:
+    """What is wrong, what is allowed, and at which key below the one that was looked at."""
+    return PydanticCustomError(
+        "refused", "{problem}", {"problem": problem, "allowed": allowed, "keys": keys}
+    )
+
+
 def _plain_name(value: str) -> str:
+    plain = "a name without spaces around it, `\\`, or `..`"
     if not value or value != value.strip() or value.startswith("/") or "\\" in value:
-        raise ValueError("not a plain file name")
+        raise _refused("not a plain file name", plain)
     if any(part in ("", ".", "..") for part in value.split("/")):
-        raise ValueError("a file name must not leave its folder")
+        raise _refused("a file name must not leave its folder", plain)
     return value
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise _refused(f"not a web address ({error})", WEB) from None
     if parts.scheme not in ("https", "http", "ftp") or not parts.netloc:
-        raise ValueError("not a web address (https://..., http://..., ftp://...)")
+        raise _refused("not a web address", WEB)
     if parts.username or parts.password:
-        raise ValueError("a web address must not hold a user name or password")
+        raise _refused("a web address must not hold a user name or password", WEB)
     return value
 
 
@@ -87,9 +103,9 @@ def _pattern(value: str) -> str:
     try:
         compiled = re.compile(value)
     except re.error as error:
-        raise ValueError(f"not a regular expression ({error})") from None
+        raise _refused(f"not a regular expression ({error})", KEYED) from None
     if "key" not in compiled.groupindex:
-        raise ValueError("the pattern needs a group named key: (?P<key>...)")
+        raise _refused("the pattern needs a group named key", KEYED)
     return value
 
 
@@ -106,12 +122,10 @@ SourceKey = Annotated[str, form(r"[a-z0-9_]+", "a key of small letters, digits a
 Option = Annotated[str | list[str] | None, PlainValidator(_option)]
 
 
-def _require_distinct(names: list[str], problem: str) -> None:
+def _require_distinct(names: list[str], problem: str, key: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise PydanticCustomError(
-            "twice", "{problem}: {name}", {"problem": problem, "name": twice[0]}
-        )
+        raise _refused(f"{problem}: {twice[0]}", "each name once", key)
 
 
 class FactSource(Strict):
@@ -155,7 +169,7 @@ class BarcodeRule(Strict):
         needs = {"table": ("table", "key_column"), "pattern": ("pattern",)}.get(self.rule, ())
         for field in needs:
             if getattr(self, field) is None:
-                raise ValueError(f"the rule {self.rule} needs {field}")
+                raise _refused(f"the rule {self.rule} needs {field}", "a value for it", field)
         return self
 
 
@@ -170,7 +184,7 @@ class Member(Strict):
     @model_validator(mode="after")
     def _plain_file(self) -> Member:
         if self.reader == "archive":
-            raise ValueError("an archive inside an archive is not read")
+            raise _refused("an archive inside an archive is not read", READABLE, "reader")
         return self
 
 
@@ -190,14 +204,27 @@ class SourceFile(Strict):
     @model_validator(mode="after")
     def _archive(self) -> SourceFile:
         if self.members and self.reader != "archive":
-            raise ValueError("reader `archive` and a list of members belong together")
-        _require_distinct([member.name for member in self.members], "two members have one name")
+            raise _refused(
+                "reader `archive` and a list of members belong together", "archive", "reader"
+            )
+        _require_distinct(
+            [member.name for member in self.members], "two members have one name", "members"
+        )
         return self
 
     @property
     def pinned(self) -> bool:
         """Whether checksum and size are known."""
         return self.sha256 is not None and self.bytes is not None
+
+
+class StatedCells(Strict):
+    """How many cells a source says the study has; for the catalogue, no rule reads it."""
+
+    count: PositiveInt
+    of: Text
+    """What was counted, such as "cells of the object" or "cells that a benchmark kept"."""
+    source: SourceKey
 
 
 class Disagreement(Strict):
@@ -230,38 +257,59 @@ class StudyManifest(Strict):
     """Why the study is not `ready`."""
     synthetic: bool = False
     notes: str | None = None
+    cells_stated: StatedCells | None = None
     files: list[SourceFile] = []
     sources: dict[SourceKey, FactSource] = {}
     disagreements: list[Disagreement] = []
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyManifest:
-        if self.status == "ready" and not self.files:
-            raise ValueError("a study that is ready lists its files")
-        if self.status == "ready" and not all(file.pinned for file in self.files):
-            raise ValueError("a study that is ready has sha256 and bytes for every file")
         if self.status == "ready":
-            self._require_readable()
+            self._require_buildable()
         if self.status in ("excluded", "needs_conversion", "controlled") and not self.reason:
-            raise ValueError(f"the status {self.status} needs a reason")
-        _require_distinct([file.name for file in self.files], "two files have one name")
+            raise _refused(f"the status {self.status} needs a reason", "a sentence", "reason")
+        if self.cells_stated and self.cells_stated.source not in self.sources:
+            raise _refused(
+                f"{self.cells_stated.source!r} is not among the sources",
+                sorted(self.sources) or "name it under `sources:` first",
+                *("cells_stated", "source"),
+            )
+        _require_distinct([file.name for file in self.files], "two files have one name", "files")
         for table in self._barcode_tables():
             if table not in self._file_names():
-                raise PydanticCustomError(
-                    "table",
-                    "the table of a barcode rule is not a file of the study: {table}",
-                    {"table": table, "allowed": sorted(self._file_names())},
+                raise _refused(
+                    f"the table of a barcode rule is not a file of the study: {table}",
+                    sorted(self._file_names()),
+                    "files",
                 )
         return self
 
-    def _require_readable(self) -> None:
+    def _require_buildable(self) -> None:
+        if not self.files:
+            raise _refused("a study that is ready lists its files", NOT_READY, "files")
         if self.title is None:
-            raise ValueError("a study that is ready has a title")
-        for file in self.files:
+            raise _refused("a study that is ready has a title", NOT_READY, "title")
+        for place, file in enumerate(self.files):
+            if not file.pinned:
+                raise _refused(
+                    "a study that is ready has sha256 and bytes for every file, and "
+                    f"{file.name} has not: `study pin` writes them",
+                    NOT_READY,
+                    "files",
+                    place,
+                )
             if file.reader == "archive" and not file.members:
-                raise ValueError(f"a study that is ready lists the members of {file.name}")
+                raise _refused(
+                    f"a study that is ready lists the members of {file.name}",
+                    NOT_READY,
+                    *("files", place, "members"),
+                )
             if file.reader == "r_object":
-                raise ValueError(f"no step reads {file.name}: convert it first")
+                raise _refused(
+                    f"no step reads {file.name}: convert it first",
+                    READABLE,
+                    *("files", place, "reader"),
+                )
 
     def _barcode_tables(self) -> Iterator[str]:
         members = [member for file in self.files for member in file.members]

@@ -25,6 +25,29 @@ MAX_DEPTH = 20
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 NULLS = {"", "~", "null", "Null", "NULL"}
 
+KEYS = "lines of `key: value`"
+REFUSALS = {
+    "missing": ("the key is missing", "a value for it"),
+    "string_type": ("not a text", "a text"),
+    "int_parsing": ("not a whole number", "digits such as 12"),
+    "int_parsing_size": ("not a whole number", "digits such as 12"),
+    "int_type": ("not a whole number", "digits such as 12"),
+    "float_parsing": ("not a number", "a number such as 0.5"),
+    "float_type": ("not a number", "a number such as 0.5"),
+    "bool_parsing": ("neither true nor false", "true, false"),
+    "bool_type": ("neither true nor false", "true, false"),
+    "list_type": ("not a list", "lines of `- value`"),
+    "dict_type": ("not keys with values", KEYS),
+    "model_type": ("not keys with values", KEYS),
+    "literal_error": ("unknown word", "{expected}"),
+    "greater_than": ("too small", "more than {gt}"),
+    "greater_than_equal": ("too small", "at least {ge}"),
+    "less_than_equal": ("too large", "at most {le}"),
+    "too_short": ("too few", "at least {min_length}"),
+    "string_pattern_mismatch": ("has the wrong form", "text that fits {pattern}"),
+}
+"""What is wrong and what is allowed, by pydantic's name for it."""
+
 
 class Strict(BaseModel):
     """Base of the typed YAML models: immutable, no unknown keys."""
@@ -99,14 +122,14 @@ def _compose(text: str, name: str) -> yaml.Node:
     except (ValueError, OverflowError):
         # PyYAML converts the number of an escape or a version without a look at its size.
         raise EvidenceError(
-            "is not YAML: the number of an escape or of a %YAML line is out of range", file=name
+            "is not YAML: the number of an escape or of a %YAML line is out of range",
+            file=name,
+            hint="Type the character itself, and leave %YAML lines out",
         ) from None
     if node is None:
-        raise EvidenceError("the file is empty", file=name, allowed="lines of `key: value`")
+        raise EvidenceError("the file is empty", file=name, allowed=KEYS)
     if not isinstance(node, yaml.MappingNode):
-        raise EvidenceError(
-            "the file does not begin with a key", file=name, row=1, allowed="lines of `key: value`"
-        )
+        raise EvidenceError("the file does not begin with a key", file=name, row=1, allowed=KEYS)
     return node
 
 
@@ -133,7 +156,9 @@ def _refuse_unused(text: str, name: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise EvidenceError("is nested too deeply", file=name, row=row)
+            raise EvidenceError(
+                "is nested too deeply", file=name, row=row, allowed=f"{MAX_DEPTH} levels"
+            )
 
 
 def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> object:
@@ -147,9 +172,16 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) ->
     for key, value in node.value:
         row = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise EvidenceError("a key must be plain text", file=name, row=row)
+            raise EvidenceError("a key must be plain text", file=name, row=row, allowed=KEYS)
         if _printable(key, name) in found:
-            raise EvidenceError("the key stands twice", file=name, row=row, value=key.value)
+            raise EvidenceError(
+                "the key stands twice",
+                file=name,
+                row=row,
+                column=".".join(map(str, (*place, key.value))),
+                value=key.value,
+                hint="Keep one of them",
+            )
         found[key.value] = _value(value, (*place, key.value), lines, name)
         lines[(*place, key.value)] = row
     return found
@@ -163,6 +195,7 @@ def _printable(node: yaml.ScalarNode, name: str) -> str:
             file=name,
             row=node.start_mark.line + 1,
             value=text,
+            hint="Type what can be seen",
         )
     return text
 
@@ -174,16 +207,20 @@ def _translate(
     name: str,
 ) -> Iterator[CellResponseError]:
     for found in error.errors(include_url=False):
-        place = tuple(found["loc"])
-        allowed, value = found.get("ctx", {}).get("allowed"), found["input"]
+        context, value = found.get("ctx", {}), found["input"]
+        place = (*found["loc"], *context.get("keys", ()))
+        allowed: str | list[str] | None
         if found["type"] == "extra_forbidden":
-            allowed, value = _nearest_keys(str(place[-1]), model, place[:-1]), place[-1]
-        message = found["msg"].removeprefix("Value error, ").rstrip(".")
-        message = message[0].lower() + message[1:] if message else found["type"]
+            problem, value = "unknown key", place[-1]
+            allowed = _nearest_keys(str(value), model, place[:-1])
+        elif found["type"] in REFUSALS:
+            problem, form = REFUSALS[found["type"]]
+            allowed = form.format(**context)
+        else:
+            problem = found["msg"].removeprefix("Value error, ").rstrip(".") or found["type"]
+            problem, allowed = problem[0].lower() + problem[1:], context.get("allowed")
         yield EvidenceError(
-            {"extra_forbidden": "unknown key", "missing": "the key is missing"}.get(
-                found["type"], message
-            ),
+            problem,
             file=name,
             row=_line(lines, place),
             column=".".join(str(part) for part in place) or None,

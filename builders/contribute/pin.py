@@ -25,7 +25,7 @@ from cellresponse.builders.contribute.study_folder import replace_file
 from cellresponse.builders.progress import Report, silent
 from cellresponse.builders.raw_counts import RawCountTest
 from cellresponse.builders.read import CellBlocks, CountSource
-from cellresponse.builders.storage import storage_errors
+from cellresponse.builders.sources.fetch import keep
 from cellresponse.builders.study_part import open_sources
 from cellresponse.curation.labels import derive_labels
 from cellresponse.curation.leftovers import PLACEHOLDER
@@ -38,6 +38,7 @@ from cellresponse.schema.errors import (
     SourceFileError,
     raise_all,
 )
+from cellresponse.schema.storage import storage_errors
 
 __all__ = ["Pinned", "pin_study", "pinned_lines"]
 
@@ -82,8 +83,8 @@ def pin_study(
     curation
         Folder of study folders.
     cache
-        Folder for downloads; a run that ends in an error keeps those that are not at fault
-        for the next.
+        Folder for downloads, the one of `build`, which does not fetch them again; a run
+        that ends in an error keeps those that are not at fault for the next.
     mirror
         Folder to look for `<study>/<file name>` before the network; None: none.
     report
@@ -122,8 +123,18 @@ def pin_study(
         raise
     if text is not None:
         replace_file(study.folder / "study.yaml", text)
-    shutil.rmtree(downloads, ignore_errors=True)
+    _keep_downloads(paths, files, downloads, cache)
     return Pinned(accession, files, (), changed=text is not None)
+
+
+def _keep_downloads(
+    paths: Mapping[str, Path], files: Mapping[str, PinnedFile], downloads: Path, cache: Path
+) -> None:
+    """Hand what was fetched to the cache of `build`; files of the mirror stay where they are."""
+    for name, path in paths.items():
+        if path.is_relative_to(downloads):
+            keep(path, name=name, sha256=files[name].sha256, cache=cache)
+    shutil.rmtree(downloads, ignore_errors=True)
 
 
 def pinned_lines(pinned: Pinned) -> list[str]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cellresponse.builders.storage import storage_errors
+from cellresponse.schema.storage import storage_errors
 
 __all__ = ["make_folder", "replace_file"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from cellresponse.builders.sources.transfer import Transfer
 from cellresponse.schema.errors import SourceFileError
 from cellresponse.schema.study import SourceFile
 
-__all__ = ["fetch", "fetch_url"]
+__all__ = ["fetch", "fetch_url", "keep"]
 
 logger = logging.getLogger("cellresponse")
 
@@ -137,13 +138,44 @@ def fetch_url(
     wanted = Wanted(url, name, sha256, bytes, hint)
     key = sha256 or hashlib.sha256(url.encode()).hexdigest()
     save_as = save_as or PurePosixPath(urlsplit(url).path).name or "file"
-    place = cache / "files" / key[:2] / key / save_as
+    place = _place(cache, key, save_as)
     if not _is_cached(place, wanted):
         with writable(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent / ".lock", name):
             _download(place, wanted, Transfer(wanted, place.parent, attempts, wait, progress))
     return place
+
+
+def keep(path: Path, *, name: str, sha256: str, cache: Path) -> Path:
+    """Move a file that came before its checksum was known to where `fetch` looks for it.
+
+    Parameters
+    ----------
+    path
+        The file, on the disk of the cache; its checksum has just been taken.
+    name
+        Its name in the study's manifest.
+    sha256
+        Hex digest of the file.
+    cache
+        As in `fetch`.
+
+    Raises
+    ------
+    StorageError
+        The cache cannot be written.
+    """
+    place = _place(cache, sha256, PurePosixPath(name).name)
+    with writable(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    remember_right(place, sha256)
+    return place
+
+
+def _place(cache: Path, key: str, save_as: str) -> Path:
+    return cache / "files" / key[:2] / key / save_as
 
 
 def _is_there(place: Path, mirror: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from mini_release import GENES, Project
 
-from cellresponse.builders.gene_reference import load_axis, read_aliases, read_gtf
+from cellresponse.builders.gene_gtf import read_gtf
+from cellresponse.builders.gene_reference import load_axis, read_aliases
 from cellresponse.builders.genes import gene_axis
 from cellresponse.releases.specs import load_spec
 from cellresponse.schema.errors import ReleaseError, SourceFileError
@@ -32,7 +33,7 @@ def test_gtf_is_indexed_once(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_gtf(project.gtf, cache=tmp_path, name="genes")
-    monkeypatch.setattr("cellresponse.builders.gene_reference._index", None)  # would fail
+    monkeypatch.setattr("cellresponse.builders.gene_gtf._index", None)  # would fail
     assert len(read_gtf(project.gtf, cache=tmp_path, name="genes")) == len(GENES)
 
 

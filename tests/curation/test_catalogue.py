@@ -16,7 +16,14 @@ from cellresponse.schema.errors import EvidenceError
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[dict[str, object]]:
-    write_study(tmp_path, [treated(cancer_type="lung_adenocarcinoma")], study_id="GSE1", year=2020)
+    stated = {"count": "1200", "of": "cells of the matrix", "source": "paper"}
+    write_study(
+        tmp_path,
+        [treated(cancer_type="lung_adenocarcinoma")],
+        study_id="GSE1",
+        year=2020,
+        cells_stated=stated,
+    )
     write_study(
         tmp_path,
         [treated(treatment="vemurafenib + trametinib", cancer_type="melanoma", outcome="")],
@@ -41,6 +48,8 @@ def rows(tmp_path: Path) -> list[dict[str, object]]:
         ({"stars": 1}, ["GSE1"]),
         ({"stars": 3}, []),
         ({"since": 2019}, ["GSE1"]),  # a year that is not known is no match
+        ({"until": 2020}, ["GSE1"]),
+        ({"since": 2019, "until": 2019}, []),
         ({"basis": "treated_vs_untreated_control"}, ["GSE1"]),
         ({"drug_class": "targeted therapy"}, ["GSE1", "GSE2"]),
     ],
@@ -77,6 +86,27 @@ def test_page_and_figures(rows: list[dict[str, object]]) -> None:
         if name.endswith(".svg"):
             assert f"]({name})" in page
             ElementTree.fromstring(text)  # noqa: S314 - written by this project
+
+
+@pytest.mark.parametrize(
+    ("name", "bars"),
+    [
+        ("samples_by_drugs", {"erlotinib": 1, "trametinib": 1, "vemurafenib": 1}),
+        ("samples_by_cancer_types", {"lung_adenocarcinoma": 1, "melanoma": 1}),
+        ("samples_by_years", {"2020": 1, "not known": 1}),
+        ("cells_by_drugs", {"erlotinib": 1200}),
+        ("cells_by_source_types", {"cell_line": 1200}),
+        ("missing", {"outcome": 1}),
+    ],
+)
+def test_what_a_figure_counts(
+    rows: list[dict[str, object]], name: str, bars: dict[str, int]
+) -> None:
+    drawn = ElementTree.fromstring(catalogue_files(rows)[f"figures/{name}.svg"])  # noqa: S314
+    title, *texts = [str(node.text) for node in drawn.iter() if node.tag.endswith("text")]
+    shown = dict(zip(texts[::2], texts[1::2], strict=True))
+    assert {word: int(count.replace(",", "")) for word, count in shown.items()} == bars
+    assert title.endswith("(1 of 2 studies)") == name.startswith("cells")
 
 
 def test_bars_are_in_proportion() -> None:

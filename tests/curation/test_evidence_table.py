@@ -245,7 +245,7 @@ def test_names_that_stand_twice(tmp_path: Path) -> None:
     error = refused(tmp_path, csv_text([sample("A"), sample("B"), sample("A"), sample("A")]))
     assert str(error) == (
         "GSE1/samples.csv, row 4, column sample_id: "
-        "the sample_id of row 2 once more; 2 such rows 'A'."
+        "the sample_id of row 2 once more; 2 such rows 'A'. Allowed: one row for each sample_id."
     )
 
 

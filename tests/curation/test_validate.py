@@ -63,3 +63,13 @@ def test_an_unknown_study_and_an_empty_folder(tmp_path: Path) -> None:
     write_study(tmp_path)
     with pytest.raises(EvidenceError, match="there is no such study"):
         validate(tmp_path, ["GSE9"])
+
+
+def test_a_sample_that_fits_no_rule_is_told(tmp_path: Path) -> None:
+    rows = [treated("A"), treated("B", outcome="arrested"), sample("C")]
+    write_study(tmp_path, rows)
+    (report,), _ = validate(tmp_path)
+    assert report.fits_no_rule() == ["B", "C"]
+    text, page = (report_lines([report], markdown=kind) for kind in (False, True))
+    assert text[-1].strip() == "2 without label: no rule takes what is known of them"
+    assert "No rule takes what is known of: B, C." in page

@@ -15,6 +15,7 @@ from mini_release import Project, counts, dense_csv
 from cellresponse.builders.contribute.manifest_edit import edited, removed
 from cellresponse.builders.contribute.pin import Pinned, pin_study
 from cellresponse.builders.contribute.scaffold import new_study
+from cellresponse.builders.sources.fetch import fetch
 from cellresponse.curation.study import load_study
 from cellresponse.releases.verify import verify
 from cellresponse.schema.errors import (
@@ -77,7 +78,7 @@ def refused(
 def test_the_whole_way(geo: LoopbackGeo, project: Project, tmp_path: Path, run: Run) -> None:
     """From an accession to a verified release: new, fill in, pin, validate, build."""
     geo.publish(series())
-    folders = ("--curation", project.curation, "--cache", tmp_path / "cache")
+    folders = ("--curation", project.curation, "--cache", project.folder / "cache")
     assert run("study", "new", STUDY, *folders[:2])[0] == 0
     assert run("validate", STUDY, *folders[:2])[0] == 1
     fill_in(project.curation / STUDY)
@@ -92,7 +93,9 @@ def test_the_whole_way(geo: LoopbackGeo, project: Project, tmp_path: Path, run: 
         "  MINI1:\n    revision: 1", f"  {STUDY}:\n    revision: 2"
     )
     project.spec.write_text(spec)
+    asked = len(geo.requests)
     release = project.build(tmp_path / "out")
+    assert geo.requests[asked:] == []  # what `pin` fetched is not fetched again
     verify(release.folder)
     cells = release.cells(study=STUDY)
     assert set(cells.obs["response"]) == {"resistant", "sensitive"}
@@ -125,6 +128,21 @@ def test_a_second_run_changes_nothing_and_asks_the_server_again(
     assert (again.changed, list(again.files)) == (False, [ARCHIVE])
     assert content(curation) == before
     assert geo.requests[asked:] == [geo.path_of(ARCHIVE)]
+
+
+def test_a_download_that_was_damaged_since_is_fetched_again(
+    geo: LoopbackGeo, curation: Path
+) -> None:
+    pinned = pin(curation).files[ARCHIVE]
+    cache = curation.parent / "cache"
+    (kept,) = cache.rglob(ARCHIVE)
+    kept.write_bytes(b"x" * pinned.bytes)
+    (file,) = load_study(curation / STUDY).manifest.files
+    asked = len(geo.requests)
+    found = fetch(file, study_id=STUDY, cache=cache, mirror=None)
+    assert geo.requests[asked:] == [geo.path_of(ARCHIVE)]
+    assert hashlib.sha256(found.read_bytes()).hexdigest() == pinned.sha256
+    assert found == kept
 
 
 def test_missing_files_are_all_named(geo: LoopbackGeo, tmp_path: Path) -> None:
