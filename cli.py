@@ -14,9 +14,11 @@ import click
 
 from cellresponse import __version__
 from cellresponse.schema.errors import CellResponseError, raise_all
+from cellresponse.schema.tracks import SPLITS, TRACKS
 
 if TYPE_CHECKING:
     from cellresponse.builders.progress import Report
+    from cellresponse.releases.index import ReleaseIndex
 
 HERE = Path(__file__).parent
 
@@ -58,6 +60,24 @@ curation_option = _folder_option(
     envvar="CELLRESPONSE_CURATION",
     show_default="the package's own",
     help="Folder of study folders.",
+)
+
+
+def repo_option(*, required: bool = False) -> Callable[[Any], Any]:
+    """Name a dataset repository on the Hub."""
+    return click.option(
+        "--repo", metavar="ORG/NAME", required=required, help="Dataset repository on the Hub."
+    )
+
+
+index_option = _folder_option(
+    "--index",
+    default=HERE / "releases" / "index.yaml",
+    show_default="the package's own",
+    help="Index file to read or change, where no --repo is named.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine output on stdout.")
 
@@ -158,6 +178,9 @@ def verify_command(folder: Path, as_json: bool) -> None:
             f"{found.release} is right: {found.files} files, {found.bytes:,} bytes, "
             f"{found.studies} studies, {found.cells:,} cells, {found.labels:,} label rows\n"
             f"content hash {found.content_hash}"
+            if not found.partial
+            else f"a part of {found.release} was pulled, and what is there is right: "
+            f"{found.files} files, {found.bytes:,} bytes; the rest was not looked at"
         )
 
 
@@ -170,7 +193,7 @@ def diff_command(old: Path, new: Path, as_json: bool) -> None:
     from cellresponse.releases.diff import compare, diff_lines
     from cellresponse.releases.release import load
 
-    found = compare(load(old).root, load(new).root)
+    found = compare(load(old), load(new))
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(diff_lines(found)))
 
 
@@ -185,6 +208,156 @@ def info_command(folder: Path, as_json: bool) -> None:
     _show(summarise(load(folder)), as_json)
 
 
+@command("shuffle")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_folder_option("--out", show_default="FOLDER.shuffled", help="Folder to make.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the shuffle."
+)
+def shuffle_command(folder: Path, out: Path | None, seed: int) -> None:
+    """Copy a release into annbatch's pre-shuffled layout, for training that reads faster."""
+    from cellresponse.releases.loading.shuffle import shuffle
+    from cellresponse.releases.release import load
+
+    release = load(folder)
+    out = out or release.folder.with_name(f"{release.folder.name}.shuffled")
+    cells = shuffle(release, out, seed=seed)
+    click.echo(f"shuffled {cells:,} cells into {out}")
+
+
+@command("push")
+@click.argument("folder", type=click.Path(path_type=Path))
+@repo_option(required=True)
+@click.option("--dry-run", is_flag=True, help="Send nothing; print files, bytes and commits.")
+@json_option
+def push_command(folder: Path, repo: str, dry_run: bool, as_json: bool) -> None:
+    """Verify a release and publish it on the Hub, as a tag that never changes.
+
+    A push that was cut goes on where it stopped.
+    """
+    from dataclasses import asdict
+
+    from cellresponse.releases.hub.push import push, push_lines
+
+    _limit_waiting()
+    with _progress() as report:
+        pushed = push(folder, repo, dry_run=dry_run, report=report)
+    click.echo(json.dumps(asdict(pushed), indent=2) if as_json else "\n".join(push_lines(pushed)))
+
+
+@command("pull")
+@click.argument("release")
+@repo_option(required=True)
+@_folder_option("--to", required=True, help="Becomes the folder of the release.")
+@click.option("--study", multiple=True, help="Just this study; may be given several times.")
+@click.option("--drug", help="Just the studies that have labels of this treatment.")
+@click.option("--response", help="Just the studies that have labels with this response.")
+@click.option("--tables-only", is_flag=True, help="No matrices.")
+@json_option
+def pull_command(release: str, repo: str, to: Path, as_json: bool, **part: Any) -> None:
+    """Copy RELEASE, or a part of it, from the Hub, and check every file's sha256.
+
+    What is there and right is not fetched again. RELEASE is a name or an alias.
+    """
+    from dataclasses import asdict
+
+    from cellresponse.releases.hub.pull import Part, pull, pull_lines
+
+    _limit_waiting()
+    with _progress() as report:
+        pulled = pull(release, repo, to, Part(**part), report)
+    click.echo(json.dumps(asdict(pulled), indent=2) if as_json else "\n".join(pull_lines(pulled)))
+
+
+@main.group("release")
+def release_group() -> None:
+    """List releases, say what `latest` stands for, retract one."""
+
+
+@release_group.command("list", cls=Command)
+@repo_option()
+@index_option
+@json_option
+def release_list_command(repo: str | None, index: Path, as_json: bool) -> None:
+    """List the published releases, their aliases and retractions."""
+    from cellresponse.releases.index import index_lines
+
+    found = _edit_index(repo, index, None, "")
+    click.echo(
+        found.model_dump_json(indent=2, exclude_none=True)
+        if as_json
+        else "\n".join(index_lines(found))
+    )
+
+
+@release_group.command("alias", cls=Command)
+@click.argument("alias")
+@click.argument("release")
+@repo_option()
+@index_option
+def release_alias_command(alias: str, release: str, repo: str | None, index: Path) -> None:
+    """Let ALIAS, such as latest or stable, stand for RELEASE."""
+    _edit_index(
+        repo, index, lambda found: found.with_alias(alias, release), f"{alias} is {release}"
+    )
+    click.echo(f"{alias} stands for {release}")
+
+
+@release_group.command("retract", cls=Command)
+@click.argument("release")
+@click.option("--reason", required=True, help="Why it should not be used any more.")
+@click.option("--replaced-by", metavar="RELEASE", help="What to use instead.")
+@repo_option()
+@index_option
+def release_retract_command(
+    release: str, reason: str, replaced_by: str | None, repo: str | None, index: Path
+) -> None:
+    """Warn everyone who opens RELEASE; the release itself stays as it is."""
+    from datetime import UTC, datetime
+
+    from cellresponse.releases.index import Retraction
+
+    retraction = Retraction(
+        date=datetime.now(UTC).date().isoformat(), reason=reason, replaced_by=replaced_by
+    )
+    _edit_index(
+        repo, index, lambda found: found.with_retraction(release, retraction), f"Retract {release}"
+    )
+    click.echo(retraction.says(release))
+
+
+def _edit_index(
+    repo: str | None,
+    path: Path,
+    edit: Callable[[ReleaseIndex], ReleaseIndex] | None,
+    message: str,
+) -> ReleaseIndex:
+    """Read and change the index of a repository, or of a checkout where none is named."""
+    if repo is not None:
+        from cellresponse.releases.hub.repo import HubRepo
+        from cellresponse.releases.hub.shared_index import edit_shared_index, shared_index
+
+        _limit_waiting()
+        hub = HubRepo(repo)
+        return shared_index(hub) if edit is None else edit_shared_index(hub, edit, message, say)
+    from cellresponse.releases.index import read_index
+    from cellresponse.releases.specs import spec_names
+
+    found = read_index(path)
+    if edit is not None:
+        for release in spec_names():
+            found = found.with_release(release)
+        found = edit(found)
+        found.write(path)
+    return found
+
+
+def _limit_waiting() -> None:
+    from cellresponse.releases.hub.repo import limit_waiting
+
+    limit_waiting()
+
+
 @command("studies")
 @click.option("--source", help="Source type, such as cell_line or patient_tumour.")
 @click.option("--species", help="Organism, such as human.")
@@ -195,6 +368,7 @@ def info_command(folder: Path, as_json: bool) -> None:
 @click.option("--status", help="Status, such as ready.")
 @click.option("--stars", type=int, help="A label of at least so many stars.")
 @click.option("--since", type=int, metavar="YEAR", help="Published in that year or later.")
+@click.option("--until", type=int, metavar="YEAR", help="Published in that year or earlier.")
 @curation_option
 @json_option
 def studies_command(curation: Path, as_json: bool, **wanted: Any) -> None:
@@ -248,6 +422,276 @@ def study_pin_command(accession: str, **folders: Any) -> None:
     click.echo("\n".join(pinned_lines(pinned)))
     if pinned.added:
         click.get_current_context().exit(1)
+
+
+@main.group("models")
+def models_group() -> None:
+    """List, check, compare, fetch or train foundation models."""
+
+
+weights_home_option = _folder_option(
+    "--weights",
+    default=lambda: _cache_folder() / "models",
+    show_default="models/ in the user's cache folder",
+    help="Folder with one folder of weights a model.",
+)
+
+
+@models_group.command("list", cls=Command)
+@weights_home_option
+@json_option
+def models_list_command(weights: Path, as_json: bool) -> None:
+    """List the models: size, input, licence, where the weights live, whether they are here."""
+    from cellresponse.baselines.weights import list_lines, list_models
+
+    records = list_models(weights)
+    click.echo(json.dumps(records, indent=2) if as_json else "\n".join(list_lines(records)))
+
+
+@models_group.command("check", cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--model", help="Name of the model. [default: told by the keys]")
+def models_check_command(path: Path, model: str | None) -> None:
+    """Load the weights at PATH strictly and say what they are; executes nothing in them."""
+    from cellresponse.baselines.weights import check_weights
+
+    click.echo(check_weights(path, model))
+
+
+@models_group.command("golden", cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+@_folder_option("--files", help="Folder with the models' vocabulary files, to compare tokens.")
+def models_golden_command(folder: Path, files: Path | None) -> None:
+    """Compare the models with the golden numbers in FOLDER, outputs of the official code."""
+    from cellresponse.baselines.golden.run import run_golden
+
+    passed = True
+    for result in run_golden(folder, files):
+        click.echo("\n".join(result.lines()))
+        passed = passed and result.passed
+    if not passed:
+        click.get_current_context().exit(1)
+
+
+@models_group.command("fetch", cls=Command)
+@click.argument("name")
+@_folder_option(
+    "--to", show_default="models/NAME in the user's cache folder", help="Folder for the files."
+)
+@_folder_option(
+    "--cache", default=_cache_folder, show_default="the user's cache folder", help="Downloads."
+)
+def models_fetch_command(name: str, to: Path | None, cache: Path) -> None:
+    """Get the files of the model NAME from where its authors host them."""
+    from cellresponse.baselines.weights import fetch_weights
+
+    with _progress() as report:
+        folder = fetch_weights(name, to or _cache_folder() / "models" / name, cache, report)
+    click.echo(f"the files of {name} are in {folder}; now `models check {folder}`")
+
+
+@models_group.command("pretrain", cls=Command)
+@click.option("--model", required=True, help="geneformer or scgpt.")
+@click.option("--size", type=click.Choice(["tiny", "published"]), default="tiny", show_default=True)
+@_folder_option("--release", required=True, help="Folder or name of a release.")
+@_folder_option("--out", required=True, help="Folder to make: weights, vocabulary, card.")
+@click.option("--cells", type=click.IntRange(min=20), default=2000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--learning-rate", type=float, default=2e-3, show_default=True)
+@seed_option
+@click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")
+def models_pretrain_command(model: str, release: Path, out: Path, **options: Any) -> None:
+    """Train a small model on cells of a release, without labels, with its own objective."""
+    from cellresponse.baselines.pretrain.run import PretrainOptions, pretrain
+
+    with _progress() as report:
+        folder = pretrain(model, release, out, PretrainOptions(**options), report)
+    click.echo((folder / "README.md").read_text(encoding="utf-8"), nl=False)
+
+
+@command("embed")
+@click.option("--model", required=True, help="Name of the model; NAME@random has random weights.")
+@_folder_option("--release", required=True, help="Folder or name of a release.")
+@_folder_option(
+    "--weights",
+    show_default="models/NAME in the user's cache folder",
+    help="Folder or file of weights; for NAME@random the folder of the vocabulary.",
+)
+@_folder_option("--out", required=True, help="Parquet file to write: cell_id, embedding.")
+@click.option("--device", help="cpu, cuda or cuda:N. [default: a GPU where there is one]")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of the arithmetic. [default: bfloat16 on a GPU, else float32]",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    help="Most tokens of a batch. [default: 16,384; 131,072 on a GPU]",
+)
+@click.option("--as-published", is_flag=True, help="As scDrugMap's code, faults included.")
+@_folder_option("--orthologs", help="Table gene_id, human_gene_id, human_gene_name, one to one.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to embed with.")
+def embed_command(
+    model: str,
+    release: Path,
+    weights: Path | None,
+    out: Path,
+    scheduler: str | None,
+    **options: Any,
+) -> None:
+    """Embed the cells of a release. A run that was killed goes on; torchrun divides it."""
+    from cellresponse.baselines.embed.options import EmbedOptions
+    from cellresponse.baselines.embed.run import embed_release
+
+    home = weights or _cache_folder() / "models" / model.partition("@")[0]
+    with _progress() as report:
+        embed_release(
+            release,
+            model,
+            home,
+            out,
+            options=EmbedOptions(**options),
+            scheduler=scheduler,
+            report=report,
+        )
+
+
+@command("benchmark")
+@click.option("--release", required=True, help="Folder or name of a release.")
+@click.option("--track", required=True, type=click.Choice(TRACKS), help="Track of the benchmark.")
+@click.option("--by", required=True, help="Kind of category, such as cancer or regimen.")
+@click.option("--category", help="One category only.")
+@click.option("--drug", help="One treatment only (drug_id).")
+@click.option(
+    "--models",
+    default="",
+    metavar="A,B",
+    help="Comparators and models; NAME@random has random weights. [default: all comparators]",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["frozen", "lora"]),
+    default="frozen",
+    show_default=True,
+    help="A head on frozen embeddings, or adapters and a head.",
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice(SPLITS),
+    help="What lies on one side only; may be repeated. [default: every possible one]",
+)
+@click.option("--stars", "--confidence", type=click.IntRange(1, 3), help="Fewest stars.")
+@click.option("--shots", type=click.IntRange(min=1), help="Labelled cells of the target.")
+@click.option("--harmony", is_flag=True, help="Correct features by batch, without labels.")
+@click.option(
+    "--as-published",
+    is_flag=False,
+    flag_value="all",
+    default="",
+    metavar="[FAULT,...]",
+    help="Reproduce faults of the published code: all, or those named.",
+)
+@_folder_option("--weights", help="Folder with one folder of weights a model.")
+@click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True, help="Of LoRA.")
+@click.option("--class-weight", is_flag=True, help="Let both classes weigh the same in training.")
+@click.option("--patience", type=click.IntRange(min=0), help="Stop early after so many epochs.")
+@click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")
+@seed_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Processes.",
+)
+@_folder_option("--submit", help="Score these predictions instead of running models.")
+@_folder_option("--out", required=True, help="Results folder; what is there is kept.")
+def benchmark_command(
+    release: str, out: Path, submit: Path | None, models: str, as_published: str, **options: Any
+) -> None:
+    """Run models and comparators on the tasks of a release, or score submitted predictions."""
+    from cellresponse.baselines.benchmark import submit as submission
+    from cellresponse.baselines.benchmark.faults import chosen_faults
+    from cellresponse.baselines.benchmark.options import make_options
+    from cellresponse.baselines.benchmark.run import benchmark
+    from cellresponse.baselines.benchmark.summary import summary_lines
+    from cellresponse.releases.release import load
+
+    chosen = make_options(
+        models=tuple(filter(None, models.split(","))),
+        as_published=chosen_faults(filter(None, as_published.split(","))),
+        **options,
+    )
+    opened = load(release)
+    if submit is not None:
+        results = submission.submit(opened, chosen, submit, out)
+    else:
+        with _progress() as report:
+            results = benchmark(opened, chosen, out, report)
+    click.echo("\n".join(summary_lines(results)))
+
+
+@command("case")
+@click.argument("name", required=False)
+@click.option("--release", help="Folder or name of a release.")
+@_folder_option("--cells", help="h5ad file of cells that no release holds.")
+@seed_option
+@_folder_option("--out", help="Folder for scores, genes and a page.")
+@curation_option
+def case_command(name: str | None, release: str | None, out: Path | None, **options: Any) -> None:
+    """Run the case study NAME; without a name, list them."""
+    from cellresponse.baselines.cases.recipe import recipes
+    from cellresponse.baselines.cases.run import case_lines, run_case
+    from cellresponse.releases.release import load
+
+    if name is None:
+        click.echo("\n".join(f"{key}: {recipe.title}" for key, recipe in recipes().items()))
+        return
+    if release is None or out is None:
+        raise click.UsageError("a case study needs --release and --out")
+    click.echo("\n".join(case_lines(run_case(name, load(release), out, **options))))
+
+
+@command("predict")
+@click.argument("cells", type=click.Path(path_type=Path))
+@click.option("--drug", required=True, help="Treatment, by id, name or synonym.")
+@click.option("--release", required=True, help="Folder or name of the release to learn from.")
+@click.option("--model", default="expression", show_default=True, help="Features of the head.")
+@_folder_option("--weights", help="Folder of the model's weights.")
+@_folder_option("--heads", help="Folder of trained heads. [default: in the user's cache folder]")
+@click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")
+@seed_option
+@_folder_option("--out", required=True, help="Parquet file; a map is written beside it as HTML.")
+def predict_command(cells: Path, release: str, heads: Path | None, **options: Any) -> None:
+    """Predict the response of the CELLS of an h5ad file of raw counts to a drug."""
+    from cellresponse.baselines.predict.run import predict, prediction_lines
+    from cellresponse.releases.release import load
+
+    with _progress() as report:
+        found = predict(
+            cells,
+            load(release),
+            heads=heads or _cache_folder() / "heads",
+            report=report,
+            **options,
+        )
+    click.echo("\n".join(prediction_lines(found)))
+
+
+@command("report")
+@_folder_option("--results", required=True, help="Results folder of `benchmark`.")
+@_folder_option("--out", help="Folder for the page and its tables. [default: the results folder]")
+def report_command(results: Path, out: Path | None) -> None:
+    """Write one HTML page about benchmark results, and the table behind each figure."""
+    from cellresponse.baselines.report.page import report
+
+    with _progress() as told:
+        page = report(results, out, told)
+    click.echo(page)
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from inputs import CASES, Inputs, simulate
+from watch import Watch
 from ways import TEXT_WAYS, WAYS, folder_bytes, remove
 
 GIB = 2**30
@@ -55,7 +56,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=WAYS, default=list(WAYS), help="ways to measure"
     )
-    parser.add_argument("--repeat", type=int, default=1, help="measure so often, keep the quickest")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="rounds; the quickest of each way counts"
+    )
     parser.add_argument("--gtf", type=Path, help="gene reference; none: a synthetic one")
     parser.add_argument("--folder", type=Path, help="where to put up to 20 GB; none: TMPDIR")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -75,18 +78,17 @@ def _compare(
     gtf = None if options.gtf is None else str(options.gtf)
     begun = time.monotonic()
     step = {"simulate": [case, cells, options.studies, str(folder), gtf]}
-    inputs = Inputs.of(_run(step))
+    inputs = Inputs.of(_run(step, made))
     print(
         f"\n{case}: {CASES[case]}\n{cells:,} cells in {options.studies} studies, "
         f"{inputs.values / cells:,.0f} non-zeros a cell, {inputs.bytes / 1e9:.2f} GB "
         f"(simulated in {time.monotonic() - begun:.0f} s)"
     )
-    rows: list[dict[str, Any]] = []
-    for way in options.only:
-        if case == "text" and way not in TEXT_WAYS:
-            continue
-        rows += _measure(way, inputs, options.repeat)
+    ways = [way for way in options.only if case != "text" or way in TEXT_WAYS]
+    # Round by round: what else the machine does falls on all ways alike.
+    found = [_measure(way, inputs, made) for _ in range(options.repeat) for way in ways]
     remove(folder)
+    rows = [_quickest([row for row in found if row["way"] == way]) for way in ways]
     _print(rows, cells)
     return [
         {"case": case, "cells": cells, "values": inputs.values, "input_bytes": inputs.bytes, **row}
@@ -94,17 +96,18 @@ def _compare(
     ]
 
 
-def _measure(way: str, inputs: Inputs, repeat: int) -> list[dict[str, Any]]:
-    found = []
-    for _ in range(repeat):
-        _warm(inputs)
-        out = inputs.folder / "out"
-        out.mkdir()
-        result = _run({"measure": [way, inputs.plain(), str(out)]})
-        remove(out)
-        found.append({"way": way, **result})
-    done = [row for row in found if "seconds" in row]
-    return [min(done, key=lambda row: row["seconds"]) if done else found[0]]
+def _measure(way: str, inputs: Inputs, made: Path) -> dict[str, Any]:
+    _warm(inputs)
+    out = inputs.folder / "out"
+    out.mkdir()
+    result = _run({"measure": [way, inputs.plain(), str(out)]}, made)
+    remove(out)
+    return {"way": way, **result}
+
+
+def _quickest(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    done = [row for row in rows if "seconds" in row]
+    return min(done, key=lambda row: row["seconds"]) if done else rows[0]
 
 
 def _warm(inputs: Inputs) -> None:
@@ -116,10 +119,16 @@ def _warm(inputs: Inputs) -> None:
     os.sync()  # what the measurement before wrote is not written back during this one
 
 
-def _run(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a step in a process of its own; what it prints last is its result."""
+def _run(request: dict[str, Any], made: Path) -> dict[str, Any]:
+    """Run a step in a process of its own; what it prints last is its result.
+
+    Python keeps its compiled modules in `made`, as an installation does; where a setting of
+    the environment forbids that, every worker process would compile them anew.
+    """
     command = [sys.executable, __file__, "--step", json.dumps(request)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    known = {key: os.environ[key] for key in os.environ if key != "PYTHONDONTWRITEBYTECODE"}
+    environment = known | {"PYTHONPYCACHEPREFIX": str(made / "compiled")}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode != 0:
         return {"failed": f"exit {done.returncode}"}
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -135,33 +144,28 @@ def _step(request: dict[str, Any]) -> None:
     inputs = Inputs.of(given)
     _limit_memory()
     run, workers = WAYS[way]
-    begun, used = time.perf_counter(), _cpu_seconds()
+    begun = time.perf_counter()
     try:
-        run(inputs, Path(out), workers)
+        with Watch() as watch:
+            run(inputs, Path(out), workers)
     except MemoryError:
         print(json.dumps({"failed": "out of memory"}))
         return
     seconds = time.perf_counter() - begun
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     written, files = folder_bytes(Path(out))
     print(
         json.dumps(
             {
                 "seconds": seconds,
-                "cpu_seconds": _cpu_seconds() - used,
-                "peak_process": max(own, largest),
-                "peak_sum": own + (largest * workers if workers > 1 else 0),
+                "cpu_seconds": watch.cpu_seconds,
+                "other_cores": watch.others,
+                "peak_process": watch.peak_process,
+                "peak_sum": watch.peak_sum,
                 "bytes": written,
                 "files": files,
             }
         )
     )
-
-
-def _cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def _limit_memory() -> None:
@@ -173,12 +177,17 @@ def _limit_memory() -> None:
 
 
 def _print(rows: list[dict[str, Any]], cells: int) -> None:
-    """Print a row a way; the last columns are its time divided by that of other ways."""
+    """Print a row a way.
+
+    `others` is what else ran on the machine, in cores; the last columns are the way's time
+    divided by that of other ways.
+    """
     seconds = {row["way"]: row["seconds"] for row in rows if "seconds" in row}
     titles = (
         "seconds",
         "cells/s",
         "CPU s",
+        "others",
         "peak GiB",
         "sum GiB",
         "GB",
@@ -199,6 +208,7 @@ def _print(rows: list[dict[str, Any]], cells: int) -> None:
             f"{row['seconds']:.2f}",
             f"{cells / row['seconds']:,.0f}",
             f"{row['cpu_seconds']:.1f}",
+            f"{row['other_cores']:.1f}",
             f"{row['peak_process'] / GIB:.2f}",
             f"{row['peak_sum'] / GIB:.2f}",
             f"{row['bytes'] / 1e9:.3f}",

@@ -23,7 +23,8 @@ import scipy.sparse as sp
 import yaml
 from numpy.typing import NDArray
 
-from cellresponse.builders.gene_reference import load_axis, read_gtf
+from cellresponse.builders.gene_gtf import read_gtf
+from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis, gene_axis
 from cellresponse.schema.evidence import SampleEvidence
 from cellresponse.schema.spec import GeneReference

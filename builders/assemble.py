@@ -14,12 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cellresponse.builders.cohorts.build import build_cohorts
+from cellresponse.builders.expression import write_expression
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report
+from cellresponse.builders.split_tables import splits_table
 from cellresponse.builders.study_part import SUMMARY
 from cellresponse.builders.study_tables import drug_rows
 from cellresponse.releases.card import write_card
 from cellresponse.releases.content_hash import combine, table_hash
+from cellresponse.releases.croissant import write_croissant
 from cellresponse.releases.datapackage import write_descriptor, write_root
 from cellresponse.releases.diff import compare, unexplained_losses
 from cellresponse.releases.layout import PARTITION_ABOVE, matrix_path, table_path
@@ -71,16 +75,24 @@ def assemble(
     tables = _write_tables(folder, axes, parts, summaries)
     for part, summary in zip(parts, summaries, strict=True):
         _place(part / "matrix.zarr", folder / matrix_path(summary["study"]["study_id"]))
+    if spec.expression:
+        report("writing counts as Parquet")
+        write_expression(folder, [summary["study"] for summary in summaries])
+    equal = _equal_vectors(parts, summaries)
+    splits = splits_table(folder, spec, equal)
+    write_table(folder, "splits", splits)
+    tables["splits"] = table_hash(splits)
+    tables["cohorts"], cohorts = build_cohorts(spec, folder, report)
     root = _root(spec, axes, summaries, tables, code)
-    root["equal_count_vectors"] = _equal_vectors(parts, summaries)
-    for found in root["equal_count_vectors"]:
+    root |= {"equal_count_vectors": equal, "cohorts": cohorts}
+    for found in equal:
         report(
             f"warning: {found['cells']} cells have equal counts in {' and '.join(found['studies'])}"
         )
     if previous is not None:
-        root["diff"] = compare(previous.root, root)
+        root["diff"] = compare(previous, Release(folder, root))
         raise_all(unexplained_losses(root["diff"], spec.explained_losses))
-    write_card(folder, root, list(tables["names"]))
+    write_card(folder, root)
     licences = [
         {
             "name": summary["study"]["study_id"].lower(),
@@ -91,6 +103,7 @@ def assemble(
         }
         for summary in summaries
     ]
+    write_croissant(folder, root, licences)
     digest = write_descriptor(folder, name=spec.release, title=spec.title, licences=licences)
     write_root(folder, root, digest)
 
@@ -134,7 +147,6 @@ def _write_tables(
     genes = [_genes(axes[organism]) for organism in used]
     write_by_study(folder, "genes", genes)
     return {
-        "names": ("studies", "samples", "cells", "labels", "drugs", "genes"),
         "drugs": table_hash(drugs),
         "genes": {organism: table_hash(table) for organism, table in zip(used, genes, strict=True)},
     }
@@ -177,6 +189,8 @@ def _root(
         },
         "genes": tables["genes"],
         "drugs": tables["drugs"],
+        "splits": tables["splits"],
+        "cohorts": tables["cohorts"],
     }
     content["hash"] = content_hash(content)
     totals: Counter[str] = Counter()
@@ -229,7 +243,7 @@ def _shared(parts: list[Path], piece: int, pieces: int) -> Iterator[list[int]]:
         chosen.append(values)
         owners.append(np.full(len(values), owner))
     values, by = np.concatenate(chosen), np.concatenate(owners)
-    order = np.lexsort((by, values))
+    order = np.argsort(values, kind="stable")  # owners come sorted
     values, by = values[order], by[order]
     same = np.flatnonzero(values[1:] == values[:-1])
     for value in np.unique(values[same]):

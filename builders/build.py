@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellresponse.builders.assemble import assemble
+from cellresponse.builders.cohorts.packages import require_packages
 from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report, silent
@@ -19,7 +20,6 @@ from cellresponse.builders.provenance import job_fingerprint, source_version
 from cellresponse.builders.schedule import run_jobs
 from cellresponse.builders.simulate import simulate
 from cellresponse.builders.sources.fetch_studies import fetch_all
-from cellresponse.builders.storage import storage_errors
 from cellresponse.builders.study_part import StudyJob
 from cellresponse.curation.study import Study, load_study, study_folders
 from cellresponse.releases.release import Release, load
@@ -33,6 +33,7 @@ from cellresponse.schema.errors import (
     raise_all,
 )
 from cellresponse.schema.spec import ReleaseSpec
+from cellresponse.schema.storage import storage_errors
 
 __all__ = ["BuildOptions", "build"]
 
@@ -93,6 +94,7 @@ def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> 
     CellResponseError
         The evidence, a source file, the disk or an existing release stands against it.
     """
+    require_packages(spec)
     final = options.out / spec.release
     with storage_errors(options.out):
         _require_writable(options.out)
@@ -150,7 +152,9 @@ def _axes(spec: ReleaseSpec, options: BuildOptions, report: Report) -> dict[str,
         reference = described.genes
         report(f"{organism} genes: {reference.source} {reference.release}")
         gtf = options.gtf if organism == "human" and reference.url is not None else None
-        axes[organism] = load_axis(organism, reference, gtf=gtf, cache=options.cache)
+        axes[organism] = load_axis(
+            organism, reference, gtf=gtf, cache=options.cache, folder=spec.folder
+        )
     return axes
 
 
@@ -206,6 +210,14 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
             value=manifest.revision,
             hint=f"Update the revision in releases/{spec.release}.yaml",
         )
+    if spec.studies[study.study_id].units == "batch" and study.samples["batch"].isna().any():
+        yield EvidenceError(
+            "the spec takes its batches as units, and a sample names none",
+            file=f"{study.study_id}/samples.csv",
+            column="batch",
+            hint=f"Name the batch of every sample, or say `units: study` in "
+            f"releases/{spec.release}.yaml",
+        )
     if manifest.organism not in spec.organisms:
         yield EvidenceError(
             "the spec has no gene reference for the organism",
@@ -213,6 +225,9 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
             column="organism",
             value=manifest.organism,
             allowed=sorted(spec.organisms),
+            hint=f"Add `{manifest.organism}:` under `organisms:` in releases/{spec.release}.yaml, "
+            "with its `genes:` (a GTF, a GFF3, or a CSV of gene_id, gene_name, contig: `url:`, or "
+            "`table:` for a file beside the spec) and its `qc:`",
         )
 
 

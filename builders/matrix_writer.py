@@ -1,7 +1,7 @@
 """Write a study's matrix as AnnData (Zarr v3, sharded), row block by row block.
 
-Memory stays at a few pieces of rows. Hashing and each of the two large arrays have a
-thread of their own, which works while the next rows are made. What is written is what
+Memory stays at a few pieces of rows. Each of the two large arrays has a thread that hashes
+and writes it, while the next rows are made. What is written is what
 `anndata.read_zarr` reads; the layout follows anndata's on-disk specification for
 csr_matrix 0.1.0 (https://anndata.readthedocs.io/en/stable/fileformat-prose.html).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,25 +51,30 @@ class MatrixWriter:
         self._axis = axis
         self._hash = MatrixHash()
         self._lengths: list[NDArray[np.int64]] = []
+        self._path = path
         self._root = zarr.open_group(path, mode="w-", zarr_format=3)
         self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         self._counts = self._root.create_group("X")
         self._indices = ShardedArray(self._counts, "indices")
         self._data = ShardedArray(self._counts, "data")
-        # One thread a stream keeps each in order; the codecs and the hash release the lock.
-        self._threads = [ThreadPoolExecutor(1) for _ in range(3)]
+        # One thread an array keeps each in order; the codecs and the hash release the lock.
+        self._threads = [ThreadPoolExecutor(1) for _ in range(2)]
         self._running: list[Future[None]] = []
 
     def append(self, counts: Any) -> None:
         """Append rows: csr_array, int32, shape (cells, genes), genes rising within a row."""
         lengths = np.diff(counts.indptr).astype(np.int64)
         self._lengths.append(lengths)
+        self._hash.update(lengths=lengths)
         self.total += int(counts.data.sum(dtype=np.int64))
         self._run(
-            partial(self._hash.update, lengths=lengths, indices=counts.indices, data=counts.data),
-            partial(self._indices.append, counts.indices),
-            partial(self._data.append, counts.data),
+            partial(self._write, self._indices, "indices", counts.indices),
+            partial(self._write, self._data, "data", counts.data),
         )
+
+    def _write(self, array: ShardedArray, name: str, values: NDArray[np.int32]) -> None:
+        self._hash.update(**{name: values})
+        array.append(values)
 
     def _run(self, *steps: Callable[[], None]) -> None:
         """Wait for the steps before, which bounds the memory, and start one step a thread."""
@@ -118,13 +123,29 @@ class MatrixWriter:
             thread.shutdown()
 
     def _write_tables(self, obs: pd.DataFrame) -> None:
-        var = pd.DataFrame(
-            {"gene_name": self._axis.names, "contig": pd.Categorical(self._axis.contigs)},
-            index=pd.Index(self._axis.ids, name="gene_id"),
-        )
         # Plain string arrays: readers before anndata 0.11 know no nullable ones.
         with anndata.settings.override(allow_write_nullable_strings=False):
             anndata.io.write_elem(self._root, "obs", obs)
-            anndata.io.write_elem(self._root, "var", var)
-            for slot in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-                anndata.io.write_elem(self._root, slot, {})
+        axis = self._axis
+        for name, content in _gene_files(axis.ids, axis.names, axis.contigs).items():
+            place = self._path / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+
+
+@cache
+def _gene_files(
+    ids: tuple[str, ...], names: tuple[str, ...], contigs: tuple[str, ...]
+) -> dict[str, bytes]:
+    """Encode what is the same in every study of an organism: `var`, and the empty slots."""
+    var = pd.DataFrame(
+        {"gene_name": names, "contig": pd.Categorical(contigs)},
+        index=pd.Index(ids, name="gene_id"),
+    )
+    files: dict[str, Any] = {}
+    root = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
+    with anndata.settings.override(allow_write_nullable_strings=False):
+        anndata.io.write_elem(root, "var", var)
+        for slot in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+            anndata.io.write_elem(root, slot, {})
+    return {name: content.to_bytes() for name, content in files.items() if "/" in name}

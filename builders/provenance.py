@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cellresponse
 from cellresponse.builders.genes import GeneAxis
-from cellresponse.releases.content_hash import canonical_json
+from cellresponse.releases.canonical import canonical_json
 from cellresponse.schema.spec import OrganismSpec
 
 __all__ = ["job_fingerprint", "source_version"]

@@ -49,7 +49,8 @@ def as_counts(values: NDArray[Any]) -> NDArray[np.int32] | None:
     if not (values.min() >= 0 and values.max() <= MAX_COUNT):
         return None
     counts = values.astype(np.int32, copy=False)
-    if values.dtype.kind == "f" and not np.array_equal(counts, values):
+    # Compared in the floats' own precision: int32 beside float32 would be compared in float64.
+    if values.dtype.kind == "f" and not (counts.astype(values.dtype) == values).all():
         return None
     return counts
 

@@ -13,7 +13,7 @@ from cellresponse.builders.progress import Report
 from cellresponse.builders.study_part import StudyJob, build_study
 from cellresponse.schema.errors import StorageError
 
-__all__ = ["run_jobs"]
+__all__ = ["cluster", "run_jobs"]
 
 
 def run_jobs(
@@ -63,8 +63,10 @@ def _one_by_one(jobs: list[StudyJob]) -> Iterator[str]:
 
 
 def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
-    # spawn: a forked copy of a process with threads (Arrow, Rust codecs) can hang.
-    context = multiprocessing.get_context("spawn")
+    # A forked copy of this process, which has threads (Arrow, Rust codecs), can hang. Workers are
+    # forked from a server without any, which has imported what they need: once for all of them.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([build_study.__module__])
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         futures = {pool.submit(build_study, job): job for job in _largest_first(jobs)}
         try:
@@ -81,10 +83,9 @@ def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
 
 def _largest_first(jobs: list[StudyJob]) -> list[StudyJob]:
     """Start the long ones first, so that none is left to run alone at the end."""
-    from cellresponse.curation.study import load_study
 
     def size(job: StudyJob) -> int:
-        return sum(file.bytes or 0 for file in load_study(job.folder).manifest.files)
+        return sum(path.stat().st_size for path in job.files.values())
 
     return sorted(jobs, key=size, reverse=True)
 
@@ -95,22 +96,33 @@ def _finished(futures: dict[Future[Path], StudyJob]) -> Iterator[str]:
         yield futures[future].folder.name
 
 
-def _on_cluster(jobs: list[StudyJob], address: str) -> Iterator[str]:
+def cluster(address: str) -> Any:
+    """Connect to a Dask cluster; the result is a context manager, a `distributed.Client`.
+
+    Raises
+    ------
+    StorageError
+        No scheduler answers, or the package is not installed.
+    """
     try:
         from distributed import Client
-        from distributed import as_completed as ended
     except ImportError:
         raise StorageError(
             "a Dask cluster needs the package distributed",
             hint='Install it: pip install "cellresponse[dask]"',
         ) from None
     try:
-        client: Any = Client(address, timeout="10s")
+        return Client(address, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
         raise StorageError(
             f"no Dask scheduler answers: {error}", value=address, allowed="tcp://HOST:PORT"
         ) from None
-    with client:
+
+
+def _on_cluster(jobs: list[StudyJob], address: str) -> Iterator[str]:
+    with cluster(address) as client:
+        from distributed import as_completed as ended
+
         names = {job.part.name: job.folder.name for job in jobs}
         futures = [client.submit(build_study, job, key=job.part.name, pure=False) for job in jobs]
         try:

@@ -25,7 +25,6 @@ from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
 from cellresponse.builders.quality import CellQuality, removed_by
 from cellresponse.builders.read import CountSource, Features, open_counts
 from cellresponse.builders.sources.archives import unpack
-from cellresponse.builders.storage import storage_errors
 from cellresponse.builders.study_tables import (
     cells_table,
     labels_table,
@@ -38,6 +37,7 @@ from cellresponse.releases.content_hash import table_hash
 from cellresponse.releases.read_ahead import read_ahead
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.spec import OrganismSpec
+from cellresponse.schema.storage import storage_errors
 
 __all__ = ["StudyJob", "build_study", "open_sources"]
 

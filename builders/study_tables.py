@@ -54,18 +54,19 @@ def cells_table(
     rows = ranked.filter(pa.array(kept))
     owner, position = rows["file"].to_numpy(), rows["position"].to_numpy()
     ids, facts = _by_file(study, files, matched, rows["barcode"], owner, position)
+    sample_ids = rows["sample_id"].combine_chunks().dictionary_encode()
     line_of = dict(zip(study.samples["sample_id"], study.samples["cell_line"], strict=True))
-    lines = pa.array([_none(line_of[s]) for s in rows["sample_id"].to_pylist()], pa.string())
+    samples = sample_ids.dictionary.to_pylist()
+    lines = pa.array([_none(line_of[sample]) for sample in samples], pa.string())
+    keys = pa.array([sample_key(study.study_id, sample) for sample in samples], pa.string())
     measures = quality.part(slice(None))
     percent = measures.pct_mito()[kept]
     columns = {
         "cell_id": ids,
-        "study_id": pa.array([study.study_id] * len(rows), pa.string()),
-        "sample_id": pa.array(
-            [sample_key(study.study_id, s) for s in rows["sample_id"].to_pylist()], pa.string()
-        ),
+        "study_id": pa.repeat(study.study_id, len(rows)),
+        "sample_id": keys.take(sample_ids.indices),
         "barcode": rows["barcode"].combine_chunks(),
-        "cell_line": pc.coalesce(facts["cell_line"], lines),
+        "cell_line": pc.coalesce(facts["cell_line"], lines.take(sample_ids.indices)),
         "cell_type": facts["cell_type"],
         "malignant": pc.fill_null(facts["malignant"], "unknown"),
         "doublet": facts["doublet"],

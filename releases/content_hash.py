@@ -8,7 +8,6 @@ Parts are hashed study by study; their hashes are combined by name.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,40 +16,88 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["MatrixHash", "canonical_json", "combine", "table_hash"]
+from cellresponse.releases.canonical import canonical_json
+
+__all__ = ["MatrixHash", "combine", "table_hash"]
+
+STRETCH = 64 * 1024  # numbers; part of the hash's definition, whatever the chunks of a store
 
 
 class MatrixHash:
     """Hash of a count matrix, fed in pieces of any size.
 
-    Row lengths, gene positions and counts are hashed as three streams of
-    little-endian integers (int64, int32, int32), so that the piece borders leave no
-    trace. Rows come in canonical order; positions rise within a row.
+    Row lengths, gene positions and counts are hashed as three streams of numbers, so
+    that the piece borders leave no trace. Rows come in canonical order; positions rise
+    within a row. Each stream may be fed by a thread of its own.
     """
 
     def __init__(self) -> None:
-        self._streams = {part: hashlib.sha256() for part in ("lengths", "indices", "data")}
+        self._streams = {part: _Stream() for part in ("lengths", "indices", "data")}
 
-    def update(
-        self,
-        *,
-        lengths: NDArray[np.int64] | None = None,
-        indices: NDArray[np.int32] | None = None,
-        data: NDArray[np.int32] | None = None,
-    ) -> None:
-        """Add the next piece of any of the streams."""
-        for part, values, dtype in (
-            ("lengths", lengths, "<i8"),
-            ("indices", indices, "<i4"),
-            ("data", data, "<i4"),
-        ):
-            if values is not None:
-                self._streams[part].update(np.ascontiguousarray(values, dtype=dtype))
+    def update(self, **pieces: NDArray[np.integer[Any]]) -> None:
+        """Add the next piece of any of the streams `lengths`, `indices` and `data`."""
+        for part, values in pieces.items():
+            self._streams[part].update(values)
 
     def hexdigest(self, shape: tuple[int, int]) -> str:
         """Give the hash of the rows so far, as a matrix of (cells, genes)."""
         parts: dict[str, Any] = {key: state.hexdigest() for key, state in self._streams.items()}
         return combine({**parts, "shape": list(shape)})
+
+
+class _Stream:
+    """Hash of numbers from 0 to 2^32 - 1: the hash of the hashes of its stretches.
+
+    Most counts fit a byte and most gene positions two, so a stretch is hashed in the
+    narrowest form that holds it: a third of the bytes to hash. The form follows from the
+    values alone, and stands before them.
+    """
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+        self._waiting = np.empty(STRETCH, dtype=np.uint32)
+        self._filled = 0
+
+    def update(self, values: NDArray[np.integer[Any]]) -> None:
+        numbers = np.ascontiguousarray(values).astype(np.int32, copy=False).view(np.uint32)
+        start = 0
+        if self._filled:
+            start = min(STRETCH - self._filled, len(numbers))
+            self._wait(numbers[:start])
+        while len(numbers) - start >= STRETCH:
+            self._state.update(_digest(numbers[start : start + STRETCH]))
+            start += STRETCH
+        self._wait(numbers[start:])
+
+    def _wait(self, numbers: NDArray[np.uint32]) -> None:
+        stop = self._filled + len(numbers)
+        self._waiting[self._filled : stop] = numbers
+        self._filled = stop % STRETCH
+        if stop == STRETCH:
+            self._state.update(_digest(self._waiting))
+
+    def hexdigest(self) -> str:
+        state = self._state.copy()
+        if self._filled:
+            state.update(_digest(self._waiting[: self._filled]))
+        return state.hexdigest()
+
+
+def _digest(numbers: NDArray[np.uint32]) -> bytes:
+    """Hash at least one number, little-endian, in one of four forms."""
+    bits = int(numbers.max()).bit_length()
+    if bits <= 8:
+        form, parts = b"1", [numbers.astype("u1")]
+    elif bits <= 16:
+        form, parts = b"2", [numbers.astype("<u2")]
+    elif bits == 17:  # positions on an axis of more than 65,536 genes: the 17th bits follow
+        form, parts = b"b", [numbers.astype("<u2"), np.packbits(numbers >= 2**16)]
+    else:
+        form, parts = b"4", [numbers.astype("<u4")]
+    state = hashlib.sha256(form)
+    for part in parts:
+        state.update(part)
+    return state.digest()
 
 
 def table_hash(table: pa.Table) -> str:
@@ -105,17 +152,3 @@ def _text_bytes(text: pa.Array) -> bytes:
 def combine(parts: Mapping[str, Any]) -> str:
     """Hash named parts: sha256 of their canonical JSON."""
     return hashlib.sha256(canonical_json(parts)).hexdigest()
-
-
-def canonical_json(value: Any) -> bytes:
-    r"""Write JSON in the one form that equal values share: sorted keys, no spaces, UTF-8.
-
-    Examples
-    --------
-    >>> canonical_json({"b": 1, "a": "é"})
-    b'{"a":"\xc3\xa9","b":1}'
-    """
-    text = json.dumps(
-        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
-    return text.encode()

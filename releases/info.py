@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cellresponse.releases.release import Release
+from cellresponse.releases.task_summary import cohort_lines, summarise_tasks, task_lines
 
 __all__ = ["summarise", "summary_lines"]
 
@@ -18,7 +19,7 @@ def summarise(release: Release) -> dict[str, Any]:
     -------
     dict
         JSON-ready: name, content hash, references, studies with their counts per step
-        and reason, and labels by drug, response, stars and basis.
+        and reason, labels by drug, response, stars and basis, tasks and cohorts.
     """
     root = release.root
     return {
@@ -32,6 +33,8 @@ def summarise(release: Release) -> dict[str, Any]:
         "studies": root["studies"],
         "equal_count_vectors": root["equal_count_vectors"],
         "labels": _labels(release),
+        "tasks": summarise_tasks(release),
+        "cohorts": root["cohorts"],
     }
 
 
@@ -70,6 +73,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines += ["", "labelled cells by basis, response and stars"]
     for (basis, response, stars), (cells, drugs) in sorted(_by_basis(summary).items()):
         lines.append(f"  {basis:<30}{response:<11}{stars:<9}{cells:>9,}  {drugs} drugs")
+    lines += task_lines(summary["tasks"]) + cohort_lines(summary["cohorts"])
     for found in summary["equal_count_vectors"]:
         lines.append(f"warning: {found['cells']} cells are equal in {', '.join(found['studies'])}")
     return lines

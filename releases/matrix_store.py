@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 
 from cellresponse.schema.errors import ReleaseError
 
@@ -25,15 +28,57 @@ SHARD = 32 * 1024 * 1024
 BLOCK = 32 * CHUNK
 
 
-def fast_codecs() -> AbstractContextManager[Any]:
+@contextmanager
+def fast_codecs() -> Iterator[None]:
     """Use the Rust codec pipeline for arrays opened inside, and for them only.
 
     zarr picks the pipeline when an array is opened. Setting it for the whole process
-    would change how a user's own stores are read.
+    would change how a user's own stores are read. Threads may be inside at once. In a
+    process that was forked from one that used the Rust codecs, their threads are missing:
+    zarr's own codecs are used there.
     """
-    import zarrs  # noqa: F401 - registers the pipeline
+    _PIPELINE.enter()
+    try:
+        yield
+    finally:
+        _PIPELINE.leave()
 
-    return zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+class _Pipeline:
+    """The setting, which is the process's: made by the first thread, undone by the last."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._setting = ExitStack()
+        self._used = self._threads_lost = False
+
+    def enter(self) -> None:
+        import zarrs  # noqa: F401 - registers the pipeline
+
+        with self._lock:
+            if self._inside == 0 and not self._threads_lost:
+                setting = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+                self._setting.enter_context(zarr.config.set(setting))
+                self._used = True
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._setting.close()
+
+    def forked(self) -> None:
+        """Begin anew in a forked process: no other thread is inside, or holds the lock."""
+        self._setting.close()
+        threads_lost = self._used or self._threads_lost
+        self.__init__()  # type: ignore[misc]
+        self._threads_lost = threads_lost
+
+
+_PIPELINE = _Pipeline()
+os.register_at_fork(after_in_child=_PIPELINE.forked)
 
 
 @dataclass(frozen=True)
@@ -94,8 +139,15 @@ class MatrixStore:
             yield low, np.asarray(self.indices[low:high]), np.asarray(self.data[low:high])
 
 
-def open_matrix(path: Path, *, name: str) -> MatrixStore:
+def open_matrix(place: Path | Store, *, name: str) -> MatrixStore:
     """Open `matrices/<study>.zarr`.
+
+    Parameters
+    ----------
+    place
+        Its folder, or a Zarr store of it elsewhere.
+    name
+        For messages.
 
     Raises
     ------
@@ -103,8 +155,9 @@ def open_matrix(path: Path, *, name: str) -> MatrixStore:
         The folder is not such a store.
     """
     try:
-        with fast_codecs():
-            group = zarr.open_group(path, mode="r", zarr_format=3)
+        # The Rust pipeline reads folders only.
+        with fast_codecs() if isinstance(place, Path) else nullcontext():
+            group = zarr.open_group(place, mode="r", zarr_format=3)
             counts: Any = group["X"]
             cells, genes = (int(n) for n in counts.attrs["shape"])
             indptr = np.asarray(counts["indptr"][:]).astype(np.int64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from cellresponse.releases.layout import ROOT, matrix_path
+from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path
+from cellresponse.releases.root import NamedFile, named_files
 from cellresponse.schema.errors import ReleaseError
 
 if TYPE_CHECKING:
@@ -15,16 +16,24 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from cellresponse.releases.hub.remote import RemoteFiles
+    from cellresponse.releases.loading.loader import Loader
+    from cellresponse.releases.matrix_store import MatrixStore
+
 __all__ = ["Release", "load"]
 
 
-def load(release: str | Path) -> Release:
+def load(release: str | Path, *, repo: str | None = None) -> Release:
     """Open a release.
 
     Parameters
     ----------
     release
-        Folder of a release, or the name of one under `dist/` such as `"2025-06"`.
+        Folder of a release, or the name of one such as `"2025-06"`, or an alias such as
+        `"latest"` or `"stable"`. A name is looked for under `dist/`, then on the Hub in
+        the repository that the release's spec names.
+    repo
+        `ORG/NAME` of a dataset repository on the Hub, to look there and nowhere else.
 
     Returns
     -------
@@ -35,6 +44,13 @@ def load(release: str | Path) -> Release:
     ------
     ReleaseError
         There is no such release, or its `release.json` was changed.
+    HubError
+        The Hub has no such release, or cannot be reached.
+
+    Warns
+    -----
+    RetractedRelease
+        The release should not be used any more; with the reason and what replaces it.
 
     Examples
     --------
@@ -42,23 +58,30 @@ def load(release: str | Path) -> Release:
     >>> release.labels(drug="synthetic-drug-a", stars=2)          # doctest: +SKIP
     >>> release.cells(drug="synthetic-drug-a", stars=2)           # doctest: +SKIP
     """
-    from cellresponse.releases.verify import read_root
+    from cellresponse.releases.resolve import open_local, repository_of
 
-    folder = Path(release)
-    if not (folder / ROOT).is_file() and (Path("dist") / folder / ROOT).is_file():
-        folder = Path("dist") / folder
-    return Release(folder, read_root(folder))
+    if repo is None:
+        opened = open_local(release)
+        if opened is not None:
+            return opened
+        release, repo = repository_of(str(release))
+    from cellresponse.releases.hub.remote import open_release
+
+    return open_release(str(release), repo)
 
 
 class Release:
-    """A release on disk.
+    """A release, on disk or on the Hub.
 
     Parameters
     ----------
     folder
-        Its folder.
+        Its folder; of a release on the Hub, the folder of the Hub's cache that holds
+        what was fetched of it.
     root
         What `release.json` says.
+    remote
+        Where files come from that are not on disk; None: all are, or were not pulled.
 
     Attributes
     ----------
@@ -66,23 +89,28 @@ class Release:
         From `release.json`.
     """
 
-    def __init__(self, folder: Path, root: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, root: Mapping[str, Any], remote: RemoteFiles | None = None
+    ) -> None:
         self.folder = folder
         self.root = root
+        self.remote = remote
         self.name = str(root["release"])
         self.content_hash = str(root["content"]["hash"])
 
     def __repr__(self) -> str:
-        """Show name, folder and hash."""
-        return (
-            f"Release({self.name!r}, folder={str(self.folder)!r}, "
-            f"content_hash={self.content_hash[:12]!r})"
+        """Show name, place and hash."""
+        place = (
+            f"folder={str(self.folder)!r}"
+            if self.remote is None
+            else f"repo={self.remote.hub.name!r}"
         )
+        return f"Release({self.name!r}, {place}, content_hash={self.content_hash[:12]!r})"
 
     @cached_property
     def tables(self) -> Tables:
         """Tables by name: `release.tables["samples"]` is a pyarrow.Table."""
-        return Tables(self.folder)
+        return Tables(self.folder, self.remote)
 
     def labels(
         self,
@@ -119,7 +147,7 @@ class Release:
 
         labels = self.tables["labels"]
         wanted = {
-            "drug_id": drug if drug is None else self._drug_id(drug),
+            "drug_id": drug if drug is None else self.drug_id(drug),
             "study_id": study,
             "response": response,
             "basis": basis,
@@ -176,12 +204,97 @@ class Release:
         )
         return select_cells(self, labels)
 
-    def matrix(self, study: str) -> Path:
-        """Give the path of a study's matrix, for `anndata.read_zarr`."""
-        self._require(self.tables["studies"], "study_id", study)
-        return self.folder / matrix_path(study)
+    def loader(
+        self,
+        *,
+        task: str | None = None,
+        track: str | None = None,
+        by: str | None = None,
+        category: str | None = None,
+        drug: str | None = None,
+        split: str = "cell",
+        fold: int | None = None,
+        part: Literal["train", "test"] = "train",
+        stars: int | None = None,
+        **reading: Any,
+    ) -> Loader:
+        """Feed the cells of a fold to a model: shuffled batches, read from disk.
 
-    def _drug_id(self, drug: str) -> str:
+        Parameters
+        ----------
+        task, track, by, category, drug
+            What names the task: its `task_id`, or enough to leave one of `tasks`.
+        split, fold, part
+            Which side of which fold. Without `fold`: all cells of the task.
+        stars
+            As in `labels`.
+        **reading
+            `batch_size`, `seed` and more: see `cellresponse.releases.loading.opening.Reading`.
+
+        Returns
+        -------
+        Loader
+            Iterate over it, after `set_epoch`. Of a release on the Hub, the matrices that hold
+            the cells are fetched.
+
+        Raises
+        ------
+        ReleaseError
+            There is no such task, fold or cell, or several tasks fit.
+        """
+        from cellresponse.releases.loading.fold import fold_cells
+        from cellresponse.releases.loading.opening import Reading, open_loader
+
+        drug_id = None if drug is None else self.drug_id(drug)
+        named = {"task": task, "track": track, "by": by, "category": category, "drug": drug_id}
+        cells = fold_cells(self, **named, split=split, fold=fold, part=part, stars=stars)
+        return open_loader(self, cells, Reading(**reading))
+
+    def matrix(self, study: str) -> Path:
+        """Give the folder of a study's matrix, for `anndata.read_zarr`.
+
+        Of a release on the Hub, the whole matrix is fetched.
+        """
+        self._require(self.tables["studies"], "study_id", study)
+        name = matrix_path(study)
+        if self.remote is not None:
+            self.remote.fetch_all(self.remote.below(f"{name}/"))
+        else:
+            self._require_whole(name)
+        return self.folder / name
+
+    def matrix_store(self, study: str) -> MatrixStore:
+        """Open a study's matrix to read rows; of a release on the Hub, nothing is copied."""
+        from cellresponse.releases.matrix_store import open_matrix
+
+        name = matrix_path(study)
+        if self.remote is not None:
+            return open_matrix(self.remote.store(name), name=name)
+        self._require_whole(name)
+        return open_matrix(self.folder / name, name=name)
+
+    def _require_whole(self, matrix: str) -> None:
+        """Every file is there: Zarr would read a missing chunk as zeros."""
+        for path, named in self._named.items():
+            file = self.folder / path
+            if path.startswith(f"{matrix}/") and not (
+                file.is_file() and file.stat().st_size == named.bytes
+            ):
+                partial = (self.folder / PARTIAL).exists()
+                raise ReleaseError(
+                    "was not pulled" if partial else f"is not the file that {DESCRIPTOR} names",
+                    file=self.folder / path,
+                    hint=f"python cli.py pull {self.name} --repo ORG/NAME --to {self.folder}"
+                    if partial
+                    else "Build or pull the release again",
+                )
+
+    @cached_property
+    def _named(self) -> dict[str, NamedFile]:
+        return named_files(self.folder, dict(self.root))
+
+    def drug_id(self, drug: str) -> str:
+        """Give the id of a treatment by id, name or synonym; a regimen as `a + b`."""
         from cellresponse.schema.vocabulary import treatment_id
 
         known = self.tables["drugs"]["drug_id"].to_pylist()
@@ -200,8 +313,9 @@ class Release:
 class Tables(Mapping[str, "pa.Table"]):
     """The tables of a release, each read when first asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remote: RemoteFiles | None) -> None:
         self._folder = folder
+        self._remote = remote
         self._read: dict[str, pa.Table] = {}
 
     def __getitem__(self, name: str) -> pa.Table:
@@ -211,14 +325,25 @@ class Tables(Mapping[str, "pa.Table"]):
 
             if name not in list(self):
                 raise ReleaseError("there is no such table", value=name, allowed=list(self))
+            if self._remote is not None:
+                files = [path for path in self._remote.below("tables/") if _table(path) == name]
+                self._remote.fetch_all(files)
             self._read[name] = read_table(self._folder, name)
         return self._read[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         """Yield the names of the tables."""
-        found = (self._folder / "tables").iterdir()
-        return iter(sorted({path.stem for path in found}))
+        if self._remote is not None:
+            found = self._remote.below("tables/")
+        else:
+            found = [f"tables/{path.name}" for path in (self._folder / "tables").iterdir()]
+        return iter(sorted({_table(path) for path in found}))
 
     def __len__(self) -> int:
         """Give the number of tables."""
         return len(list(iter(self)))
+
+
+def _table(path: str) -> str:
+    """Name the table of a file: `tables/cells.parquet`, or a part in `tables/cells/`."""
+    return path.split("/")[1].removesuffix(".parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -12,17 +13,16 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cellresponse.releases.layout import matrix_path
-from cellresponse.releases.matrix_store import MatrixStore, open_matrix
+from cellresponse.releases.matrix_store import CHUNK, MatrixStore
 from cellresponse.schema.errors import ReleaseError
 
 if TYPE_CHECKING:
     from cellresponse.releases.release import Release
 
-__all__ = ["cell_labels", "select_cells"]
+__all__ = ["cell_labels", "read_rows", "rows_of", "select_cells"]
 
 LABEL_COLUMNS = ["drug_id", "response", "stars", "basis", "rule_id"]
-GAP = 64  # rows between two wanted ones that are read along rather than skipped
+RUNS_AT_ONCE = 8  # a run on the Hub waits for the line, not for this machine
 
 
 def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnData:
@@ -41,9 +41,8 @@ def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnDa
     genes = genes.filter(pc.equal(genes["organism"], organism))
     parts = []
     for study in pc.unique(cells["study_id"]).to_pylist():
-        name = matrix_path(study)
         rows = cells.filter(pc.equal(cells["study_id"], study))["row"].to_numpy()
-        parts.append(_rows(open_matrix(release.folder / name, name=name), rows))
+        parts.append(read_rows(release, study, rows))
     obs = cells.drop_columns(["row"]).to_pandas(types_mapper=pd.ArrowDtype).set_index("cell_id")
     var = genes.select(["gene_id", "gene_name", "contig"]).to_pandas().set_index("gene_id")
     found = anndata.AnnData(X=sp.vstack(parts, format="csr"), obs=_plain(obs), var=var)
@@ -74,19 +73,41 @@ def _organism(release: Release, cells: pa.Table) -> str:
     return str(organisms[0])
 
 
-def _rows(store: MatrixStore, rows: NDArray[np.int64]) -> sp.csr_matrix:
-    """Read rows (rising) by runs: wanted rows that stand close are read in one go."""
-    breaks = np.flatnonzero(np.diff(rows) > GAP) + 1
-    parts = []
-    for run in np.split(rows, breaks):
+def read_rows(release: Release, study: str, rows: NDArray[np.int64]) -> sp.csr_matrix:
+    """Read rows of a study's matrix by runs: wanted rows that stand close are read in one go.
+
+    Parameters
+    ----------
+    release, study
+        Whose matrix.
+    rows
+        (cells,) row numbers, rising.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        (cells, genes) raw counts.
+    """
+    return rows_of(release.matrix_store(study), rows)
+
+
+def rows_of(store: MatrixStore, rows: NDArray[np.int64]) -> sp.csr_matrix:
+    """Read rows of an open matrix; as `read_rows`."""
+    # A new run begins where a whole chunk would be read for nothing.
+    first, last = store.indptr[rows] // CHUNK, (store.indptr[rows + 1] - 1) // CHUNK
+    runs = np.split(rows, np.flatnonzero(first[1:] - last[:-1] > 1) + 1)
+
+    def read(run: NDArray[np.int64]) -> sp.csr_matrix:
         start, stop = int(run[0]), int(run[-1]) + 1
-        read = store.rows(start, stop)
-        indptr = np.concatenate(([0], np.cumsum(read.lengths)))
+        found = store.rows(start, stop)
+        indptr = np.concatenate(([0], np.cumsum(found.lengths)))
         block = sp.csr_matrix(
-            (read.data, read.indices, indptr), shape=(stop - start, store.shape[1])
+            (found.data, found.indices, indptr), shape=(stop - start, store.shape[1])
         )
-        parts.append(block if len(run) == stop - start else block[run - start])
-    return sp.vstack(parts, format="csr")
+        return block if len(run) == stop - start else block[run - start]
+
+    with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+        return sp.vstack(list(pool.map(read, runs)), format="csr")
 
 
 def _plain(obs: pd.DataFrame) -> pd.DataFrame:

@@ -1,37 +1,16 @@
-"""Find and read release specs and the index of releases."""
+"""Find and read release specs."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
+from cellresponse.releases.layout import INDEX
 from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.spec import ReleaseSpec
-from cellresponse.schema.study import Text
-from cellresponse.schema.yaml_file import Strict, read_yaml
+from cellresponse.schema.yaml_file import read_yaml
 
-__all__ = ["ReleaseIndex", "Retraction", "load_index", "load_spec", "spec_names"]
-
-INDEX = "index.yaml"
-
-
-class Retraction(Strict):
-    """Why a release should not be used any more."""
-
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    reason: Text
-    replaced_by: str | None = None
-
-
-class ReleaseIndex(Strict):
-    """`releases/index.yaml`: published releases, aliases, retractions."""
-
-    releases: list[str] = []
-    aliases: dict[str, str] = {}
-    retractions: dict[str, Retraction] = {}
+__all__ = ["load_spec", "spec_names"]
 
 
 def specs_folder() -> Path:
@@ -79,13 +58,7 @@ def load_spec(release: str, folder: Path | None = None) -> ReleaseSpec:
             value=spec.release,
             allowed=path.stem,
         )
-    return spec
-
-
-def load_index(folder: Path | None = None) -> ReleaseIndex:
-    """Read `index.yaml`."""
-    path = (folder or specs_folder()) / INDEX
-    return read_yaml(path, ReleaseIndex, name=_shown(path))
+    return spec.read_from(path.parent)
 
 
 def _shown(path: Path) -> str:

@@ -6,21 +6,29 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cellresponse.releases.content_hash import canonical_json
-from cellresponse.releases.datapackage import file_sha256, own_digest, read_json
-from cellresponse.releases.layout import DESCRIPTOR, ROOT, files_of
+from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, ROOT, files_of
+from cellresponse.releases.root import (
+    NamedFile,
+    named_files,
+    pulled_files,
+    read_root,
+    wrong_bytes,
+)
+from cellresponse.releases.tables_io import count_rows
 from cellresponse.releases.verify_content import verify_content
 from cellresponse.schema.errors import CellResponseError, ReleaseError, raise_all
-from cellresponse.schema.spec import SCHEMA_VERSION
 
 __all__ = ["Verified", "verify"]
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` read: all of it was right."""
+    """What `verify` read: all of it was right.
+
+    `partial` is true for a folder that holds a part of a release, as `pull` made it:
+    the bytes of that part are right, and its content was not hashed again.
+    """
 
     release: str
     content_hash: str
@@ -29,6 +37,7 @@ class Verified:
     studies: int
     cells: int
     labels: int
+    partial: bool = False
 
 
 def verify(folder: str | Path) -> Verified:
@@ -37,7 +46,8 @@ def verify(folder: str | Path) -> Verified:
     `release.json` must be canonical and fit its own digest; it vouches for
     `datapackage.json`, which vouches for every other file; nothing may be missing and
     nothing may be there that is not named. Then tables, matrices and their references
-    are checked, and the content hash is taken again.
+    are checked, and the content hash is taken again. Of a partial pull, the files that
+    were pulled are checked, by their checksums.
 
     Parameters
     ----------
@@ -55,94 +65,38 @@ def verify(folder: str | Path) -> Verified:
     """
     folder = Path(folder)
     root = read_root(folder)
-    package = _read_descriptor(folder, root)
-    resources = {resource["path"]: resource for resource in package["resources"]}
-    raise_all(_strangers(folder, resources))
+    files = named_files(folder, root)
+    pulled = pulled_files(folder)
+    if pulled is not None:
+        files = {path: file for path, file in files.items() if path in pulled}
+    raise_all(_strangers(folder, files))
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda item: _wrong_bytes(folder, *item), resources.items())
+        found = pool.map(lambda file: wrong_bytes(folder, file), files.values())
         raise_all(problem for problem in found if problem)
-    cells, labels = verify_content(folder, root)
+    if pulled is None:
+        cells, labels = verify_content(folder, root)
+    else:
+        cells, labels = count_rows(folder, "cells"), count_rows(folder, "labels")
     return Verified(
         release=root["release"],
         content_hash=root["content"]["hash"],
-        files=len(resources) + 2,
-        bytes=sum(resource["bytes"] for resource in resources.values()),
+        files=len(files) + 2,
+        bytes=sum(file.bytes for file in files.values()),
         studies=len(root["studies"]),
         cells=cells,
         labels=labels,
+        partial=pulled is not None,
     )
 
 
-def read_root(folder: Path) -> dict[str, Any]:
-    """Read `release.json` and check it against its own digest.
-
-    Raises
-    ------
-    ReleaseError
-        The folder is no release, the file was changed, or a newer version of
-        cellresponse wrote it.
-    """
-    path = folder / ROOT
-    if not folder.is_dir():
-        raise ReleaseError("there is no such folder", file=folder)
-    if not path.is_file():
-        raise ReleaseError(
-            f"there is no {ROOT}, so this is no release", file=folder, hint="Name a release folder"
-        )
-    try:
-        root = read_json(path)
-        same = canonical_json(root) == path.read_bytes() and own_digest(root) == root["sha256"]
-    except (ValueError, KeyError, TypeError):
-        same = False
-    if not same:
-        raise ReleaseError(
-            "was changed: it does not fit its own digest",
-            file=ROOT,
-            hint="Build or pull the release again",
-        )
-    if root["schema_version"] > SCHEMA_VERSION:
-        raise ReleaseError(
-            f"has schema version {root['schema_version']}, newer than this cellresponse reads",
-            file=ROOT,
-            allowed=f"up to {SCHEMA_VERSION}",
-            hint="Upgrade cellresponse",
-        )
-    return dict(root)
-
-
-def _read_descriptor(folder: Path, root: dict[str, Any]) -> dict[str, Any]:
-    path = folder / DESCRIPTOR
-    if not path.is_file():
-        raise ReleaseError("the file is missing", file=DESCRIPTOR)
-    if file_sha256(path) != root["datapackage_sha256"]:
-        raise ReleaseError(
-            f"was changed: its sha256 is not the one that {ROOT} holds",
-            file=DESCRIPTOR,
-            hint="Build or pull the release again",
-        )
-    return dict(read_json(path))
-
-
-def _strangers(folder: Path, resources: dict[str, Any]) -> Iterator[CellResponseError]:
-    there = set(files_of(folder)) - {ROOT, DESCRIPTOR}
-    for path in sorted(resources.keys() - there):
+def _strangers(folder: Path, files: dict[str, NamedFile]) -> Iterator[CellResponseError]:
+    there = set(files_of(folder)) - {ROOT, DESCRIPTOR, PARTIAL}
+    for path in sorted(files.keys() - there):
         yield ReleaseError("the file is missing", file=path)
-    for path in sorted(there - resources.keys()):
+    for path in sorted(there - files.keys()):
         yield ReleaseError(f"the file is not named in {DESCRIPTOR}", file=path, hint="Remove it")
-    named = {parent.as_posix() for path in resources for parent in Path(path).parents}
+    named = {parent.as_posix() for path in files for parent in Path(path).parents}
     for directory in sorted(path for path in folder.rglob("*") if path.is_dir()):
         relative = directory.relative_to(folder).as_posix()
         if relative not in named and not directory.is_symlink():
             yield ReleaseError("the folder holds no file that is named", file=relative)
-
-
-def _wrong_bytes(folder: Path, path: str, resource: dict[str, Any]) -> ReleaseError | None:
-    file = folder / path
-    if file.is_symlink():
-        return ReleaseError("is a link, not a file", file=path)
-    size = file.stat().st_size
-    if size != resource["bytes"]:
-        return ReleaseError(f"has {size} bytes, not {resource['bytes']}", file=path)
-    if f"sha256:{file_sha256(file)}" != resource["hash"]:
-        return ReleaseError(f"was changed: its sha256 is not the one in {DESCRIPTOR}", file=path)
-    return None

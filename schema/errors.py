@@ -15,6 +15,8 @@ __all__ = [
     "CellResponseError",
     "CountsError",
     "EvidenceError",
+    "HubError",
+    "ModelError",
     "Problems",
     "ReleaseError",
     "SourceFileError",
@@ -115,6 +117,14 @@ class CountsError(CellResponseError):
 
 class ReleaseError(CellResponseError):
     """A release folder is incomplete, changed or contradicts itself."""
+
+
+class HubError(CellResponseError):
+    """The Hub refuses, cannot be reached, or holds another thing than was expected."""
+
+
+class ModelError(CellResponseError):
+    """A model's weights, vocabulary or input are not what the model needs."""
 
 
 class StorageError(CellResponseError):

@@ -24,6 +24,7 @@ __all__ = [
     "Genes",
     "Labels",
     "Samples",
+    "Splits",
     "Studies",
     "arrow_schema",
     "check_table",
@@ -198,6 +199,38 @@ class Genes(_Table):
         unique = ["organism", "gene_id"]
 
 
+class Splits(_Table):
+    """One row a group of cells of a task, with the fold that tests on it.
+
+    A split of a task that cannot be made is one row without a group, which says why. A
+    group without a fold is never tested: it trains in every fold.
+    """
+
+    task_id: Text = _text("Task: track, collection, organism, category and drug")
+    track: Text = _word("track", "Track that the task belongs to")
+    collection: Text = _word(
+        "collection", "Collection of its samples; null: both, one held out", nullable=True
+    )
+    organism: Text = _word("organism", "Organism of its cells")
+    by: Text = _word("category", "Kind of the task's category")
+    category: Text = _text("Category")
+    drug_id: Text = _text("Treatment; null: several, and each cell has one", nullable=True)
+    bases: Text = _text("Bases of its labels, separated by `;`")
+    split: Text = _word("split", "What is never on both sides")
+    group_id: Text = _text("Group of cells; null: the split cannot be made", nullable=True)
+    fold: Int = pr.Field(nullable=True, ge=0, description="Fold that tests on it; null: none")
+    k: Int = pr.Field(nullable=True, ge=1, description="Folds of the split")
+    n_sensitive: Int = pr.Field(ge=0, description="Sensitive cells of the group, or of the task")
+    n_resistant: Int = pr.Field(ge=0, description="Resistant cells of the group, or of the task")
+    n_contradicting: Int = pr.Field(
+        ge=0, description="Cells that the task leaves out: their labels contradict each other"
+    )
+    not_evaluable: Text = _text("Why no fold tests on it", nullable=True)
+
+    class Config(_Table.Config):
+        unique = ["task_id", "split", "group_id"]
+
+
 TABLES: dict[str, type[_Table]] = {
     "studies": Studies,
     "samples": Samples,
@@ -205,6 +238,7 @@ TABLES: dict[str, type[_Table]] = {
     "labels": Labels,
     "drugs": Drugs,
     "genes": Genes,
+    "splits": Splits,
 }
 """Tables of a release by file stem."""
 

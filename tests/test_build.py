@@ -185,14 +185,13 @@ def test_unexplained_loss_fails_the_build(project: Project, tmp_path: Path) -> N
     text = project.spec.read_text().replace("release: mini", "release: next\nprevious: mini")
     spec.write_text(text[: text.index("  MINI2:")])
     arguments = project.options(out)
-    with pytest.raises(CellResponseError, match="studies drop from 2 in mini to 1") as caught:
+    with pytest.raises(CellResponseError, match="the study MINI2 of mini is gone") as caught:
         build(load_spec(str(spec)), arguments)
     assert "explained_losses" in str(caught.value)
     assert sorted(path.name for path in out.iterdir()) == ["mini"]
-    reasons = ", ".join(f"{name}: tested" for name in ("studies", "samples", "cells", "labels"))
-    spec.write_text(spec.read_text() + f"explained_losses: {{{reasons}}}\n")
+    spec.write_text(spec.read_text() + "explained_losses:\n  MINI2: tested\n")
     built = build(load_spec(str(spec)), arguments)
-    assert built.root["diff"]["studies_gone"] == ["MINI2"]
+    assert built.root["diff"]["studies_gone"] == {"MINI2": "tested"}
 
 
 def test_build_takes_ready_studies_only(project: Project, tmp_path: Path) -> None:
@@ -211,3 +210,11 @@ def test_two_builds_of_one_release_at_once_are_refused(project: Project, tmp_pat
         pytest.raises(StorageError, match="another build"),
     ):
         project.build(tmp_path / "out")
+
+
+def test_units_need_the_batch_of_every_sample(project: Project, tmp_path: Path) -> None:
+    text = project.spec.read_text()
+    project.spec.write_text(text.replace("  MINI2:\n", "  MINI2:\n    units: batch\n"))
+    with pytest.raises(EvidenceError, match="a sample names none") as caught:
+        project.build(tmp_path / "out")
+    assert "MINI2/samples.csv, column batch" in str(caught.value)

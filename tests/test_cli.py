@@ -69,11 +69,11 @@ def test_diff(mini_release: Release, project: Project, tmp_path: Path, run: Run)
     changed = project.build(tmp_path / "out")
     code, stdout, _ = run("diff", mini_release.folder, changed.folder)
     assert code == 0
-    assert "~ MINI1: labels, samples" in stdout
+    assert "~ MINI1 (labels, samples)" in stdout
     assert "MINI2" not in stdout
     found = json.loads(run("diff", mini_release.folder, changed.folder, "--json")[1])
-    assert found["studies_changed"] == {"MINI1": ["labels", "samples"]}
-    assert found["counts"]["cells"] == {"old": 50, "new": 50}
+    assert found["studies_changed"]["MINI1"]["parts"] == ["labels", "samples"]
+    assert found["counts"]["cells"] == {"old": 50, "new": 50, "added": 0, "gone": 0, "changed": 0}
 
 
 def test_validate(run: Run, project: Project) -> None:

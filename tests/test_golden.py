@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import cellresponse
-from cellresponse.schema.spec import SCHEMA_VERSION
+from cellresponse.schema.version import SCHEMA_VERSION
 
 DATA = Path(__file__).parent / "data"
 HASHES = {1: "8a93fe10875e7574aaa03cdb45a23946b776fa549337e5a2ded0c643340b46ff"}

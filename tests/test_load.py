@@ -104,8 +104,9 @@ def test_no_cell_matches(mini_release: Release) -> None:
 
 
 def test_tables(mini_release: Release) -> None:
-    assert list(mini_release.tables) == ["cells", "drugs", "genes", "labels", "samples", "studies"]
-    assert len(mini_release.tables) == 6
+    names = ["cells", "drugs", "genes", "labels", "samples", "splits", "studies"]
+    assert list(mini_release.tables) == names
+    assert len(mini_release.tables) == 7
     assert mini_release.tables["studies"]["synthetic"].to_pylist() == [True, True]
     with pytest.raises(ReleaseError, match="no such table"):
         mini_release.tables["nothing"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import anndata
@@ -14,30 +11,18 @@ import pandas as pd
 import pytest
 
 import cellresponse
+from cellresponse.releases.cohorts import load_cohort
 from cellresponse.releases.release import Release
+from cellresponse.releases.splits import folds
+from cellresponse.releases.tasks import tasks
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def built(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Release, dict]:
+@pytest.fixture
+def built(real_release: tuple[Release, dict]) -> tuple[Release, dict]:
     """Release 2025-06, and what the build printed with --json."""
-    folder = tmp_path_factory.mktemp("real")
-    ended = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "cli.py"),
-            *("build", "--release", "2025-06", "--json"),
-            *("--mirror", str(shared / "mirror")),
-            *("--gtf", str(shared / "reference" / "genes.homo_sapiens.gtf.gz")),
-            *("--out", str(folder), "--cache", str(folder / "cache"), "--workers", "2"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return cellresponse.load(folder / "2025-06"), json.loads(ended.stdout)
+    return real_release
 
 
 def test_counts_per_step(built: tuple[Release, dict]) -> None:
@@ -155,3 +140,54 @@ def test_z_scored_matrix_is_refused(shared: Path, tmp_path: Path) -> None:
     first = next(source.blocks())  # type: ignore[union-attr]
     with pytest.raises(CountsError, match="z-scored"):
         test.update(first)
+
+
+def test_five_sets_are_left_out_in_turn(built: tuple[Release, dict]) -> None:
+    """Each of the five sets of GSE118767 is a unit of the cross track."""
+    release, _ = built
+    (task,) = tasks(release, track="cross", by="regimen", drug="osimertinib")
+    tested = [set(fold.test["batch"].to_pylist()) for fold in folds(release, task, "study")]
+    assert sorted(batch for (batch,) in tested) == [
+        "sc_celseq2",
+        "sc_celseq2_5cl_p1",
+        "sc_celseq2_5cl_p2",
+        "sc_celseq2_5cl_p3",
+        "sc_dropseq",
+    ]
+    for fold in folds(release, task, "study"):
+        assert not set(fold.train["batch"].to_pylist()) & set(fold.test["batch"].to_pylist())
+
+
+def test_drugs_with_two_lines_of_each_response(built: tuple[Release, dict]) -> None:
+    """By the labels themselves: lines that are sensitive, and lines that are resistant."""
+    release, _ = built
+    measured = release.labels(basis="cell_line_ic50").merge(
+        release.tables["samples"].select(["sample_id", "cell_line"]).to_pandas()
+    )
+    lines = measured.pivot_table(
+        index="drug_id", columns="response", values="cell_line", aggfunc="nunique", fill_value=0
+    )
+    expected = set(lines.index[(lines >= 2).all(axis=1)])
+    found = {
+        task.drug_id
+        for task in tasks(release, track="pooled", by="basis", category="cell_line_ic50")
+        if task.splits["line"] is None
+    }
+    assert found == expected
+    assert expected
+
+
+def test_the_first_cohort(built: tuple[Release, dict]) -> None:
+    """Two technologies mix after integration, and lines and responses stay apart."""
+    release, summary = built
+    cohort = load_cohort(release, "lung-osimertinib")
+    labelled = release.cells(drug="osimertinib")
+    assert set(cohort.obs_names) == set(labelled.obs_names)
+    assert cohort.obs["integration_batch"].nunique() == 5
+    assert set(cohort.obs["assay"]) == {"CEL-seq2", "Drop-seq"}
+    scores = summary["cohorts"]["lung-osimertinib"]["scores"]
+    assert scores["harmony"]["ilisi_batch"] > scores["pca"]["ilisi_batch"] + 0.2
+    assert scores["harmony"]["kbet_batch"] > scores["pca"]["kbet_batch"] + 0.2
+    for kept in ("cell_line", "response"):
+        assert scores["harmony"][f"clisi_{kept}"] > 0.99
+        assert scores["harmony"][f"silhouette_{kept}"] > scores["pca"][f"silhouette_{kept}"] - 0.05

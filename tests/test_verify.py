@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from cellresponse.releases.content_hash import canonical_json
-from cellresponse.releases.datapackage import own_digest, write_descriptor, write_root
+from cellresponse.releases.canonical import canonical_json, own_digest
+from cellresponse.releases.datapackage import write_descriptor, write_root
 from cellresponse.releases.layout import files_of
 from cellresponse.releases.release import Release
 from cellresponse.releases.tables_io import read_table, write_table
@@ -56,7 +56,7 @@ def test_any_byte_of_any_file(folder: Path) -> None:
 
 
 def test_every_byte_of_the_root(folder: Path) -> None:
-    from cellresponse.releases.verify import read_root
+    from cellresponse.releases.root import read_root
 
     root = folder / "release.json"
     right = root.read_bytes()

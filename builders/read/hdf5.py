@@ -107,7 +107,7 @@ def _plain_strings(data: h5py.Dataset, name: str) -> list[str]:
     if h5py.check_string_dtype(data.dtype) is None:
         return [str(value) for value in data[:].tolist()]
     try:
-        return [str(value) for value in data.asstr()[:].tolist()]
+        return [value.decode() for value in data[:].tolist()]
     except UnicodeDecodeError as error:
         raise SourceFileError(f"{data.name} is not UTF-8 text", file=name) from error
 

@@ -79,9 +79,8 @@ class CsrBlock:
 
     def without_zeros(self) -> CsrBlock:
         """Drop explicit zeros; the block itself where it has none."""
-        if np.count_nonzero(self.data) == self.data.size:
-            return self
-        return self.where(self.data != 0)
+        keep = self.data != 0
+        return self if keep.all() else self.where(keep)
 
 
 class Triplet(NamedTuple):
@@ -158,6 +157,9 @@ def require_distinct_barcodes(barcodes: Sequence[str], *, name: str) -> None:
     SourceFileError
         With the barcode and both its positions, counted from 1.
     """
+    distinct = set(barcodes)
+    if len(distinct) == len(barcodes) and "" not in distinct:
+        return
     first_seen: dict[str, int] = {}
     for position, barcode in enumerate(barcodes, start=1):
         if not barcode:

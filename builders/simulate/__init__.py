@@ -19,8 +19,8 @@ from cellresponse.builders.simulate.programme import (
     Programme,
 )
 from cellresponse.builders.simulate.second_study import write_second_study
-from cellresponse.builders.storage import storage_errors
 from cellresponse.schema.spec import Simulation
+from cellresponse.schema.storage import storage_errors
 
 __all__ = ["PROGRAMME_LOG_FOLD_CHANGE", "RESISTANCE_PROGRAMME", "Programme", "simulate"]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellresponse.releases.content_hash import MatrixHash, canonical_json, combine, table_hash
+from cellresponse.releases import content_hash
+from cellresponse.releases.canonical import canonical_json
+from cellresponse.releases.content_hash import MatrixHash, combine, table_hash
 
 
 def matrix_hash(lengths: list[int], indices: list[int], data: list[int], cuts: list[int]) -> str:
@@ -30,6 +34,53 @@ def test_pieces_leave_no_trace(values: list[tuple[int, int]], cuts: list[int]) -
     indices, data = [v[0] for v in values], [v[1] for v in values]
     lengths = [len(values), 0]
     assert matrix_hash(lengths, indices, data, cuts) == matrix_hash(lengths, indices, data, [])
+
+
+EDGES = [0, 1, 255, 256, 65_535, 65_536, 131_071, 131_072, 2**31 - 1]
+
+
+def by_definition(numbers: list[int], stretch: int) -> str:
+    """The hash of a stream as the documentation has it, number by number."""
+    digests = b""
+    for start in range(0, len(numbers), stretch):
+        part = numbers[start : start + stretch]
+        bits = max(part).bit_length()
+        form = b"1" if bits <= 8 else b"2" if bits <= 16 else b"b" if bits == 17 else b"4"
+        width = {b"1": 1, b"2": 2, b"b": 2, b"4": 4}[form]
+        text = b"".join((n % 256**width).to_bytes(width, "little") for n in part)
+        if form == b"b":
+            tops = "".join(str(n >> 16) for n in part)
+            tops += "0" * (-len(tops) % 8)
+            text += bytes(int(tops[place : place + 8], 2) for place in range(0, len(tops), 8))
+        digests += hashlib.sha256(form + text).digest()
+    return hashlib.sha256(digests).hexdigest()
+
+
+@given(
+    st.lists(st.integers(0, 20) | st.sampled_from(EDGES), max_size=60),
+    st.lists(st.integers(0, 60), max_size=5),
+)
+def test_streams_are_hashed_as_defined(numbers: list[int], cuts: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content_hash, "STRETCH", 8)
+        hashed = MatrixHash()
+        array = np.array(numbers, dtype=np.int32)
+        for piece in np.split(array, sorted(min(cut, len(array)) for cut in cuts)):
+            hashed.update(data=piece)
+        empty = by_definition([], 8)
+        parts = {"lengths": empty, "indices": empty, "data": by_definition(numbers, 8)}
+        assert hashed.hexdigest((0, 5)) == combine({**parts, "shape": [0, 5]})
+
+
+def test_stretches_of_the_real_length() -> None:
+    numbers = np.random.default_rng(3).integers(0, 70_000, 200_000).astype(np.int32)
+    hashed = MatrixHash()
+    for piece in np.array_split(numbers, 7):
+        hashed.update(indices=piece)
+    empty = by_definition([], 1)
+    parts = {"lengths": empty, "data": empty}
+    parts["indices"] = by_definition(numbers.tolist(), 65_536)
+    assert hashed.hexdigest((0, 5)) == combine({**parts, "shape": [0, 5]})
 
 
 def test_every_part_of_a_matrix_counts() -> None:

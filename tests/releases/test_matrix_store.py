@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
+import zarr
 
 from cellresponse.releases.layout import matrix_path
-from cellresponse.releases.matrix_store import BLOCK, CHUNK, SHARD, open_matrix
+from cellresponse.releases.matrix_store import BLOCK, CHUNK, SHARD, fast_codecs, open_matrix
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ReleaseError
 
@@ -49,3 +52,25 @@ def test_not_a_matrix(mini_release: Release, tmp_path: Path, lost: str) -> None:
     (path / lost).unlink()
     with pytest.raises(ReleaseError, match="is not a matrix"):
         open_matrix(path, name="m.zarr")
+
+
+def test_fast_codecs_of_several_threads_leave_no_setting() -> None:
+    """The first thread to enter leaves before the second: the setting must not stay behind."""
+    plain = zarr.config.get("codec_pipeline.path")
+    with fast_codecs():
+        fast = zarr.config.get("codec_pipeline.path")
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def second() -> str:
+        with fast_codecs():
+            entered.set()
+            may_leave.wait()
+            return str(zarr.config.get("codec_pipeline.path"))
+
+    with ThreadPoolExecutor(1) as pool:
+        with fast_codecs():
+            running = pool.submit(second)
+            entered.wait()
+        may_leave.set()
+        assert running.result() == fast != plain
+    assert zarr.config.get("codec_pipeline.path") == plain

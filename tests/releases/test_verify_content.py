@@ -13,16 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import scipy.sparse as sp
 import zarr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cellresponse.releases.layout import matrix_path
 from cellresponse.releases.matrix_store import MatrixStore
 from cellresponse.releases.release import Release
 from cellresponse.releases.tables_io import read_table, write_table
-from cellresponse.releases.verify_content import _add_sums, _check_block, verify_content
+from cellresponse.releases.verify_content import verify_content
 from cellresponse.schema.errors import CellResponseError, ReleaseError
 
 Change = Callable[[Any], Any]
@@ -209,33 +206,3 @@ def test_the_recorded_hash(folder: Path) -> None:
     root["content"]["hash"] = "0" * 64
     with pytest.raises(ReleaseError, match="content hash is not the one"):
         verify_content(folder, root)
-
-
-@given(
-    st.lists(st.lists(st.integers(0, 19), unique=True, max_size=6), min_size=1, max_size=12),
-    st.integers(1, 15),
-    st.integers(0, 2**32 - 1),
-)
-def test_blocks_of_any_size(rows: list[list[int]], size: int, seed: int) -> None:
-    """Sums and the order of genes, with empty rows, against the whole matrix at once."""
-    rng = np.random.default_rng(seed)
-    indices = np.array([gene for row in rows for gene in sorted(row)], dtype=np.int32)
-    indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
-    data = rng.integers(1, 2**31 - 1, len(indices)).astype(np.int32)
-    store = MatrixStore("m", (len(rows), 20), indptr, indices, data)  # type: ignore[arg-type]
-    whole = sp.csr_array((data.astype(np.int64), indices, indptr), shape=store.shape)
-
-    def sums_of(store: MatrixStore) -> np.ndarray:
-        sums, last = np.zeros(len(rows), dtype=np.int64), -1
-        for offset, genes, values in store.value_blocks(size):
-            last = _check_block(store, offset, genes, values, last)
-            _add_sums(sums, indptr, offset, values)
-        return sums
-
-    np.testing.assert_array_equal(sums_of(store), whole.sum(axis=1))
-    repeated = [place for place in range(1, len(indices)) if place not in indptr]
-    if repeated:
-        place = repeated[seed % len(repeated)]
-        indices[place] = indices[place - 1]
-        with pytest.raises(ReleaseError, match="do not rise"):
-            sums_of(store)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mini_release import make_project
 
-from cellresponse.schema.spec import SCHEMA_VERSION
+from cellresponse.schema.version import SCHEMA_VERSION
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellresponse.schema.errors import CellResponseError, StorageError
 
-__all__ = ["storage_errors"]
+__all__ = ["storage_error", "storage_errors"]
 
 MEANINGS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or name another folder"),
@@ -21,6 +21,14 @@ MEANINGS = {
     errno.ENOTDIR: ("a part of the path is a file", "Name a folder"),
     errno.EEXIST: ("a file stands where a folder is needed", "Name another folder"),
 }
+
+
+def storage_error(error: OSError, folder: Path) -> StorageError | None:
+    """Say what the disk refused; None for what is not known as a trouble of disks."""
+    if error.errno not in MEANINGS:
+        return None
+    problem, hint = MEANINGS[error.errno]
+    return StorageError(problem, file=error.filename or folder, hint=hint)
 
 
 @contextmanager
@@ -35,8 +43,10 @@ def storage_errors(folder: Path) -> Iterator[None]:
     except CellResponseError:
         raise
     except OSError as error:
-        problem, hint = MEANINGS.get(error.errno or 0, (str(error.strerror or error), None))
-        raise StorageError(problem, file=error.filename or folder, hint=hint) from error
+        known = storage_error(error, folder)
+        raise known or StorageError(
+            str(error.strerror or error), file=error.filename or folder
+        ) from error
     except RuntimeError as error:
         for number, (problem, hint) in MEANINGS.items():
             if f"os error {number})" in str(error):

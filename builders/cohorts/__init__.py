@@ -1,0 +1,1 @@
+"""Cohorts: cells of one cancer type and drug, integrated over batches."""

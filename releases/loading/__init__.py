@@ -1,0 +1,1 @@
+"""Feed cells of a release to a model, from disk."""

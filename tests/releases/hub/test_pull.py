@@ -1,0 +1,212 @@
+"""Copying a release, or a part of it, from the Hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from loopback_hub import Fault, LoopbackHub
+from renamed import renamed
+
+import cellresponse
+from cellresponse.releases.hub.pull import Part, pull
+from cellresponse.releases.hub.push import push
+from cellresponse.releases.hub.repo import HubRepo
+from cellresponse.releases.hub.shared_index import edit_shared_index
+from cellresponse.releases.index import RetractedRelease, Retraction
+from cellresponse.releases.layout import files_of
+from cellresponse.releases.release import Release
+from cellresponse.schema.errors import CellResponseError, HubError, ReleaseError
+
+Run = Callable[..., tuple[int, str, str]]
+REPO = "org/data"
+
+
+@pytest.fixture
+def published(hub: LoopbackHub, mini_release: Release) -> LoopbackHub:
+    """A Hub that holds the tiny release."""
+    hub.state.publish(REPO, mini_release.folder, "mini")
+    return hub
+
+
+def same(folder: Path, release: Release) -> bool:
+    paths = list(files_of(release.folder))
+    return list(files_of(folder)) == paths and all(
+        (folder / path).read_bytes() == (release.folder / path).read_bytes() for path in paths
+    )
+
+
+def test_whole_release(published: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:
+    pulled = pull("mini", REPO, tmp_path / "mini")
+    assert same(tmp_path / "mini", mini_release)
+    assert (pulled.partial, pulled.files) == (False, len(list(files_of(tmp_path / "mini"))))
+    assert cellresponse.verify(tmp_path / "mini").content_hash == mini_release.content_hash
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_is_right_is_not_fetched_again(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(mini_release.folder, tmp_path / "mini"))
+    (folder / "tables" / "labels.parquet").write_bytes(b"damaged")
+    (folder / "tables" / "drugs.parquet").unlink()
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(mini_release.folder / "README.md")
+    pulled = pull("mini", REPO, folder)
+    assert pulled.fetched == 3
+    assert same(folder, mini_release)
+    got = {seen.path for seen in published.seen("^GET .*(/resolve/|/cdn/)")}
+    assert len(got) == 3 + 3  # with release.json, datapackage.json and index.yaml
+
+
+@pytest.mark.parametrize(
+    ("options", "studies"),
+    [
+        (["--study", "MINI2"], {"MINI2"}),
+        (["--drug", "synthetic-drug-b"], {"MINI1"}),
+        (["--drug", "Synthetic Drug A", "--response", "resistant"], {"MINI1", "MINI2"}),
+        (["--study", "MINI1", "--study", "MINI2"], {"MINI1", "MINI2"}),
+        (["--tables-only"], set()),
+    ],
+)
+def test_part(
+    published: LoopbackHub, tmp_path: Path, run: Run, options: list[str], studies: set[str]
+) -> None:
+    folder = tmp_path / "part"
+    code, stdout, stderr = run("pull", "mini", "--repo", REPO, "--to", folder, *options)
+    assert code == 0, stderr
+    assert "a part of release mini" in stdout
+    there = {path.name for path in folder.glob("matrices/*")}
+    assert there == {f"{study}.zarr" for study in studies}
+    code, stdout, _ = run("verify", folder)
+    assert (code, "part of mini was pulled" in stdout) == (0, True)
+
+
+def test_part_can_be_used(published: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:
+    pull("mini", REPO, tmp_path / "part", Part(study=("MINI2",)))
+    part = cellresponse.load(tmp_path / "part")
+    assert len(part.labels()) == len(mini_release.labels())
+    assert part.cells(study="MINI2").n_obs == mini_release.cells(study="MINI2").n_obs
+    for ask in (part.cells, lambda: part.matrix("MINI1")):
+        with pytest.raises(ReleaseError, match=r"was not pulled.*pull mini"):
+            ask()
+
+
+def test_part_grows(published: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:
+    folder = tmp_path / "part"
+    pull("mini", REPO, folder, Part(tables_only=True))
+    second = pull("mini", REPO, folder, Part(study=("MINI2",)))
+    assert second.fetched == len(list(files_of(mini_release.folder / "matrices" / "MINI2.zarr")))
+    assert cellresponse.verify(folder).partial
+    assert not pull("mini", REPO, folder).partial
+    assert same(folder, mini_release)
+    assert not pull("mini", REPO, folder, Part(tables_only=True)).partial  # and stays whole
+    assert same(folder, mini_release)
+
+
+def test_part_that_lost_a_file(published: LoopbackHub, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "part"
+    pull("mini", REPO, folder, Part(study=("MINI2",)))
+    lost = next(path for path in folder.glob("matrices/MINI2.zarr/X/data/c/*"))
+    lost.unlink()
+    code, _, stderr = run("verify", folder)
+    assert (code, str(lost.relative_to(folder)) in stderr) == (1, True)
+    with pytest.raises(ReleaseError, match="MINI2"):
+        cellresponse.load(folder).cells(study="MINI2")
+
+
+def test_part_is_not_pushed(published: LoopbackHub, tmp_path: Path) -> None:
+    pull("mini", REPO, tmp_path / "part", Part(tables_only=True))
+    with pytest.raises(ReleaseError, match="part of a release"):
+        push(tmp_path / "part", "org/other")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (Part(study=("MINI9",)), "MINI1, MINI2"),
+        (Part(drug="synthetic-drug-z"), "synthetic-drug-a"),
+        (Part(response="immune"), "resistant, sensitive"),
+    ],
+)
+def test_part_that_is_not_there(
+    published: LoopbackHub, tmp_path: Path, part: Part, said: str
+) -> None:
+    with pytest.raises(CellResponseError) as caught:
+        pull("mini", REPO, tmp_path / "part", part)
+    assert said in str(caught.value)
+
+
+def test_release_that_is_not_there(published: LoopbackHub, tmp_path: Path) -> None:
+    for name in ("2031-01", "latest", "main", "incoming-mini"):
+        with pytest.raises(HubError, match=r"no such release.*mini"):
+            pull(name, REPO, tmp_path / "x")
+    with pytest.raises(HubError, match="no such repository"):
+        pull("mini", "org/other", tmp_path / "x")
+
+
+def test_alias_and_retraction(published: LoopbackHub, tmp_path: Path) -> None:
+    hub = HubRepo(REPO)
+    edit_shared_index(hub, lambda index: index.with_alias("latest", "mini"), "alias")
+    gone = Retraction(date="2025-07-01", reason="labels of MINI1 are swapped")
+    edit_shared_index(hub, lambda index: index.with_retraction("mini", gone), "retract")
+    with pytest.warns(RetractedRelease, match="labels of MINI1 are swapped"):
+        assert pull("latest", REPO, tmp_path / "x", Part(tables_only=True)).release == "mini"
+
+
+def test_folder_with_something_else(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(ReleaseError, match=r"thesis\.tex"):
+        pull("mini", REPO, tmp_path / "full")
+    other = renamed(mini_release.folder, tmp_path / "other", release="other")
+    with pytest.raises(ReleaseError, match="another release"):
+        pull("mini", REPO, other)
+
+
+def test_cut_pull_goes_on(published: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:
+    folder = tmp_path / "mini"
+    stop = Fault("GET .*MINI2.zarr", status=403)
+    published.faults.append(stop)
+    with pytest.raises(HubError, match="forbids"):
+        pull("mini", REPO, folder)
+    assert not (folder / "release.json").exists()  # no release yet
+    with pytest.raises(ReleaseError):
+        cellresponse.load(folder)
+    published.faults.clear()
+    done = [path for path in files_of(folder) if path != "partial.json"]
+    pulled = pull("mini", REPO, folder)
+    assert same(folder, mini_release)
+    assert pulled.fetched == pulled.files - 2 - len(done)
+
+
+def test_file_that_names_a_place_outside(
+    hub: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    from cellresponse.releases.canonical import canonical_json
+    from cellresponse.releases.datapackage import write_root
+
+    hub.state.publish(REPO, mini_release.folder, "mini")
+    state = hub.state
+    files = state.repo(REPO).commits[state.repo(REPO).tags["mini"]]
+    package = json.loads(state.contents[files["datapackage.json"].etag])
+    package["resources"][0]["path"] = "../outside"
+    import hashlib
+
+    text = canonical_json(package)
+    root = {
+        key: value
+        for key, value in mini_release.root.items()
+        if key not in ("sha256", "datapackage_sha256")
+    }
+    write_root(tmp_path, root, hashlib.sha256(text).hexdigest())
+    files["datapackage.json"] = state.store(text)
+    files["release.json"] = state.store((tmp_path / "release.json").read_bytes())
+    with pytest.raises(ReleaseError, match="outside the release"):
+        pull("mini", REPO, tmp_path / "a" / "b")
+    assert not (tmp_path / "a" / "outside").exists()

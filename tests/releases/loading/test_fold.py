@@ -1,0 +1,68 @@
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from cellresponse.releases.loading.fold import fold_cells
+from cellresponse.schema.errors import ReleaseError
+
+TASK = "pooled/primary/human/drug_class=targeted/synthetic-drug-a"
+
+
+def ids(cells):
+    return set(cells["cell_id"].to_pylist())
+
+
+def test_the_sides_of_a_fold_make_up_the_task(demo_release):
+    whole = fold_cells(demo_release, task=TASK)
+    train = fold_cells(demo_release, task=TASK, split="cell", fold=3)
+    test = fold_cells(demo_release, task=TASK, split="cell", fold=3, part="test")
+    assert ids(train) | ids(test) == ids(whole)
+    assert not ids(train) & ids(test)
+    assert 0 < len(test) < len(train)
+
+
+def test_a_task_is_found_by_what_it_is_about(demo_release):
+    wanted = {"track": "pooled", "by": "source", "category": "patient_tumour"}
+    found = fold_cells(demo_release, **wanted)
+    assert len(found) > 0
+    assert ids(found) == ids(
+        fold_cells(
+            demo_release,
+            task="pooled/validation/human/source=patient_tumour/synthetic-drug-a",
+        )
+    )
+
+
+def test_stars_keep_the_sensitive_cells(demo_release):
+    whole = fold_cells(demo_release, task=TASK)
+    gold = fold_cells(demo_release, task=TASK, stars=3)
+    sensitive = pc.sum(pc.equal(whole["response"], "sensitive")).as_py()
+    assert pc.sum(pc.equal(gold["response"], "sensitive")).as_py() == sensitive
+    assert pc.unique(gold["stars"].drop_null()).to_pylist() == [3]
+    assert len(gold) < len(whole)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"task": "pooled/none"}, "there is no such task 'pooled/none'"),
+        ({"task": TASK, "fold": 10}, "no such fold by cell 10. Allowed: 0, 1, 2"),
+        ({"task": TASK, "fold": 0, "part": "both"}, "no such side 'both'. Allowed: train, test"),
+        ({"task": TASK, "fold": 0, "split": "patient"}, "cells are of no known patient"),
+        ({"track": "pooled", "by": "drug_class", "category": "targeted"}, "2 tasks fit"),
+        ({"track": "nowhere"}, "no such task 'nowhere'"),
+        ({"task": TASK, "stars": 4}, "there are one to three stars 4"),
+    ],
+)
+def test_a_wrong_choice_is_one_clear_error(demo_release, asked, said):
+    with pytest.raises(ReleaseError, match=said.replace(".", r"\.")):
+        fold_cells(demo_release, **asked)
+
+
+def test_an_empty_side_is_an_error(demo_release, monkeypatch):
+    cells = fold_cells(demo_release, task=TASK)
+    few = cells.filter(pc.equal(cells["stars"], 2))
+    assert isinstance(few, pa.Table)
+    monkeypatch.setattr("cellresponse.releases.tasks.Task.cells", lambda *_: few)
+    with pytest.raises(ReleaseError, match="no cell matches"):
+        fold_cells(demo_release, task=TASK, stars=3)
