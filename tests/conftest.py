@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from loopback_hub import TOKEN, LoopbackHub, loopback_hub
 from mini_release import Project, make_project
 
-from cellresponse.releases.release import Release
+from cellresponse.releases.release import Release, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,10 +47,69 @@ def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return project.build(tmp_path_factory.mktemp("out"))
 
 
+@pytest.fixture(scope="session")
+def demo_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The embedded synthetic release, built once; tests copy it before they change it."""
+    from cellresponse.builders.build import BuildOptions, build
+    from cellresponse.releases.specs import load_spec
+
+    folder = tmp_path_factory.mktemp("demo")
+    options = BuildOptions(out=folder, curation=ROOT / "curation", cache=folder / "cache")
+    return build(load_spec("demo"), options)
+
+
+@pytest.fixture(scope="session")
+def real_release(
+    shared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Release, dict[str, Any]]:
+    """Release 2025-06 from the real files, built once; and what the build printed with --json."""
+    folder = tmp_path_factory.mktemp("real")
+    ended = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            *("build", "--release", "2025-06", "--json"),
+            *("--mirror", str(shared / "mirror")),
+            *("--gtf", str(shared / "reference" / "genes.homo_sapiens.gtf.gz")),
+            *("--out", str(folder), "--cache", str(folder / "cache"), "--workers", "2"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return load(folder / "2025-06"), json.loads(ended.stdout)
+
+
+@pytest.fixture(scope="session")
+def curation() -> Path:
+    """The package's own study folders."""
+    return ROOT / "curation"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A tiny project of its own for a test that changes it."""
     return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub on this machine that the real client in this process speaks to, with no waiting."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session, disable_progress_bars
+
+    with loopback_hub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        disable_progress_bars()
+        yield server
+        close_session()
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Models, comparators and the benchmark: results stand beside a release as an addendum."""

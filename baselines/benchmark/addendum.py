@@ -1,0 +1,322 @@
+"""The results folder: predictions as they come, results and a manifest at the end.
+
+    results.parquet            one row a metric (`schema.results.Results`)
+    predictions/<key>.parquet  one file a task, split, model and seed
+    not_evaluable.csv          tasks and splits that cannot be made, with the reason
+    runtime.csv                what each step of a model took
+    cells.csv                  what is known of the cells, for maps
+    embeddings/                embeddings of the models, as `embed` writes them
+    manifest.json              release, code, and the sha256 of every other file
+
+A prediction file is written whole or not at all and is named by everything that it
+depends on, so that a killed run goes on from those that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cellresponse import __version__
+from cellresponse.releases.canonical import canonical_json, file_sha256, own_digest
+from cellresponse.schema.errors import ReleaseError
+from cellresponse.schema.results import Predictions, Results
+from cellresponse.schema.storage import storage_errors
+from cellresponse.schema.tables import arrow_schema
+
+__all__ = [
+    "Addendum",
+    "FoldPrediction",
+    "Identity",
+    "Runtime",
+    "peak_memory",
+    "read_results",
+]
+
+MANIFEST = "manifest.json"
+RESULTS = "results.parquet"
+PREDICTIONS = "predictions"
+NOT_EVALUABLE = "not_evaluable.csv"
+RUNTIME = "runtime.csv"
+CELLS = "cells.csv"
+CELL_COLUMNS = ("cell_id", "sample_id", "response")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that a set of predictions depends on, beside the release."""
+
+    task: str
+    track: str
+    by: str
+    category: str
+    drug_id: str | None
+    basis: str
+    split: str
+    seed: int
+    model: str
+    weights_hash: str | None
+    strategy: str
+    options: str
+    """JSON with sorted keys."""
+
+    def key(self, release_hash: str) -> str:
+        """Give the name of the prediction file."""
+        text = canonical_json({**asdict(self), "release": release_hash, "code": __version__})
+        return hashlib.sha256(text).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class FoldPrediction:
+    """What a model predicted for the test cells of one fold."""
+
+    fold: str
+    cells: pd.DataFrame
+    """Test cells: `cell_id`, `sample_id`, `response`."""
+    probability: NDArray[np.float64]
+    """(test cells,) of sensitive."""
+    n_train: int
+    n_train_sensitive: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a step of a model took, measured."""
+
+    model: str
+    strategy: str
+    step: str
+    """`embed`: tokenise and embed; `train`: adapters and head, with prediction."""
+    device: str
+    parameters: int
+    dimension: int
+    cells: int
+    seconds: float
+    peak_mib: float
+    """Most memory of the process (of the GPU, on one) until then."""
+
+
+def peak_memory(device: str) -> float:
+    """Give the most memory that this process (on a GPU: torch) has held so far, in MiB."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated(device)) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Addendum:
+    """A results folder of one release.
+
+    Parameters
+    ----------
+    folder
+        Made when it is not there.
+    release, release_hash
+        Name and content hash of the release.
+
+    Raises
+    ------
+    ReleaseError
+        The folder holds results of another release.
+    StorageError
+        The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, release: str, release_hash: str) -> None:
+        self.folder = folder
+        self.release = release
+        self.release_hash = release_hash
+        self._refuse_another_release()
+        with storage_errors(folder):
+            (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+            self._write_manifest(complete=False)
+
+    def _refuse_another_release(self) -> None:
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return
+        there = _read_manifest(path).get("release_hash")
+        if there != self.release_hash:
+            raise ReleaseError(
+                "the folder holds results of another release",
+                file=path,
+                column="release_hash",
+                value=there,
+                allowed=[self.release_hash],
+                hint="Name another folder for the results",
+            )
+
+    def write_not_evaluable(self, problems: list[dict[str, str]]) -> None:
+        """Name the tasks and splits that could not be run, with the reason."""
+        table = pd.DataFrame(problems, columns=["task", "split", "reason"])
+        path = self.folder / NOT_EVALUABLE
+        if path.exists():
+            table = pd.concat([pd.read_csv(path), table]).drop_duplicates()
+        with storage_errors(self.folder):
+            table.sort_values(["task", "split"]).to_csv(path, index=False)
+
+    def write_cells(self, cells: pd.DataFrame) -> None:
+        """Keep what is known of the cells of a run: cell_id, cancer_type, response, study_id."""
+        path = self.folder / CELLS
+        if path.exists():
+            cells = pd.concat([pd.read_csv(path), cells])
+        with storage_errors(self.folder):
+            cells.drop_duplicates("cell_id").sort_values("cell_id").to_csv(path, index=False)
+
+    def write_runtime(self, measured: Runtime) -> None:
+        """Keep what a step took; what was measured before stays."""
+        path = self.folder / RUNTIME
+        row = pd.DataFrame([asdict(measured)])
+        with storage_errors(self.folder):
+            row.to_csv(path, mode="a", header=not path.exists(), index=False)
+
+    def has(self, identity: Identity) -> bool:
+        """Tell whether these predictions are there already."""
+        return self._path(identity).exists()
+
+    def _path(self, identity: Identity) -> Path:
+        return self.folder / PREDICTIONS / f"{identity.key(self.release_hash)}.parquet"
+
+    def write(self, identity: Identity, folds: Iterable[FoldPrediction]) -> None:
+        """Write the predictions of every fold, whole or not at all."""
+        folds = list(folds)
+        schema = arrow_schema(Predictions).with_metadata(
+            {
+                "identity": canonical_json(asdict(identity)),
+                "folds": canonical_json({f.fold: [f.n_train, f.n_train_sensitive] for f in folds}),
+            }
+        )
+        same = {
+            name: getattr(identity, name)
+            for name in ("task", "track", "split", "seed", "model", "strategy")
+        }
+        tables = [
+            pa.table(
+                {
+                    **{name: [value] * len(f.cells) for name, value in same.items()},
+                    "fold": [f.fold] * len(f.cells),
+                    **{name: f.cells[name].tolist() for name in CELL_COLUMNS},
+                    "probability": f.probability,
+                }
+            )
+            .select(schema.names)
+            .cast(schema)
+            for f in folds
+        ]
+        path = self._path(identity)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with storage_errors(self.folder):
+            pq.write_table(pa.concat_tables(tables).replace_schema_metadata(schema.metadata), part)
+            part.replace(path)
+
+    def predictions(self) -> Iterator[tuple[Identity, dict[str, list[int]], pd.DataFrame]]:
+        """Yield identity, `{fold: [n_train, n_train_sensitive]}` and rows of each file."""
+        for path in sorted((self.folder / PREDICTIONS).glob("*.parquet")):
+            table = pq.read_table(path)
+            facts = table.schema.metadata
+            yield (
+                Identity(**json.loads(facts[b"identity"])),
+                json.loads(facts[b"folds"]),
+                table.to_pandas(types_mapper=pd.ArrowDtype),
+            )
+
+    def finish(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
+        """Write `results.parquet` and the manifest over every file.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The results, in canonical order.
+        """
+        schema = arrow_schema(Results)
+        table = pa.Table.from_pylist(rows, schema=schema).sort_by(
+            [
+                (name, "ascending")
+                for name in schema.names
+                if name not in ("value", "low", "high", "undefined")
+            ]
+        )
+        frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+        Results.validate(frame)
+        with storage_errors(self.folder):
+            part = self.folder / (RESULTS + ".part")
+            pq.write_table(table, part)
+            part.replace(self.folder / RESULTS)
+            self._write_manifest(complete=True)
+        return frame
+
+    def _write_manifest(self, *, complete: bool) -> None:
+        files = {
+            path.relative_to(self.folder).as_posix(): file_sha256(path)
+            for path in sorted(self.folder.rglob("*"))
+            if complete and path.suffix in (".parquet", ".csv")
+        }
+        manifest: dict[str, Any] = {
+            "release": self.release,
+            "release_hash": self.release_hash,
+            "code_version": __version__,
+            "complete": complete,
+            "files": files,
+        }
+        manifest["sha256"] = own_digest(manifest)
+        part = self.folder / (MANIFEST + ".part")
+        part.write_bytes(canonical_json(manifest))
+        part.replace(self.folder / MANIFEST)
+
+
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"cannot be read: {error}", file=path) from None
+    if not isinstance(found, dict):
+        raise ReleaseError("is not the manifest of benchmark results", file=path)
+    return found
+
+
+def read_results(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    """Read the results of a folder, every file against its checksum.
+
+    Returns
+    -------
+    manifest : Mapping
+    results : pandas.DataFrame
+        Columns of `schema.results.Results`.
+
+    Raises
+    ------
+    ReleaseError
+        The folder has no complete results, or a file was changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ReleaseError(
+            "there are no benchmark results here",
+            file=folder,
+            hint="Run `cellresponse benchmark --out` on this folder first",
+        )
+    manifest = _read_manifest(path)
+    if not manifest.get("complete"):
+        raise ReleaseError(
+            "the benchmark has not finished",
+            file=path,
+            hint="Run the same command again; it goes on from what is there",
+        )
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            raise ReleaseError("the file is missing or was changed", file=folder / name)
+    frame = pq.read_table(folder / RESULTS).to_pandas(types_mapper=pd.ArrowDtype)
+    return manifest, frame

@@ -1,0 +1,253 @@
+"""Run models and comparators over the folds of a release's tasks."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from cellresponse.baselines.benchmark.addendum import Addendum, FoldPrediction, Identity
+from cellresponse.baselines.benchmark.cells import TaskCells, counts_of, physical_ids
+from cellresponse.baselines.benchmark.contenders import Contender, contenders
+from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_normalise
+from cellresponse.baselines.benchmark.harmony import corrected
+from cellresponse.baselines.benchmark.options import BenchmarkOptions
+from cellresponse.baselines.benchmark.plan import Folds, Job, TaskOfJob, plan, random_split
+from cellresponse.baselines.benchmark.scoring import score_addendum
+from cellresponse.baselines.benchmark.tuning import tune_and_predict
+from cellresponse.builders.progress import Report, silent
+
+if TYPE_CHECKING:
+    from cellresponse.releases.release import Release
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    release: Release, options: BenchmarkOptions, out: Path, report: Report = silent
+) -> pd.DataFrame:
+    """Run the benchmark and write its results.
+
+    Parameters
+    ----------
+    release
+        A release on disk.
+    options
+        What to run.
+    out
+        Results folder; what is there already is kept and not run again.
+    report
+        Receives lines about the progress.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `schema.results.Results`: all results of the folder.
+
+    Raises
+    ------
+    ReleaseError
+        No task can be evaluated, or the folder holds results of another release.
+    ModelError
+        Weights are missing or are not what a model needs.
+    """
+    jobs, not_evaluable = plan(release, options)
+    addendum = Addendum(out, release.name, release.content_hash)
+    cells = {cell for job in jobs for cell in physical_ids(job.cells)}
+    chosen = contenders(release, cells, options, addendum, report)
+    addendum.write_not_evaluable(not_evaluable)
+    addendum.write_cells(_known_cells(release, jobs))
+    waiting = list(_waiting(jobs, chosen, addendum, options))
+    report(f"{len(jobs)} sets of cells and folds, {len(chosen)} models", total=len(waiting))
+    finished = _run_all(release, waiting, options, addendum)
+    for done, (work, predictions) in enumerate(finished, start=1):
+        for task in work.job.tasks:
+            addendum.write(_identity(task, work.contender, options), predictions)
+        report(f"{work.contender.name}: {work.job.tasks[0].task}", done=done, total=len(waiting))
+    return addendum.finish(score_addendum(addendum))
+
+
+def _known_cells(release: Release, jobs: list[Job]) -> pd.DataFrame:
+    samples = release.tables["samples"].select(["sample_id", "cancer_type"]).to_pandas()
+    columns = ["cell_id", "study_id", "sample_id", "response"]
+    parts = [job.cells[columns].assign(cell_id=physical_ids(job.cells)) for job in jobs]
+    cells = pd.concat(parts).drop_duplicates("cell_id")
+    return cells.merge(samples, on="sample_id").drop(columns="sample_id")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One model on the folds of one job."""
+
+    job: Job
+    contender: Contender
+
+
+def _waiting(
+    jobs: list[Job], chosen: list[Contender], addendum: Addendum, options: BenchmarkOptions
+) -> Iterator[_Work]:
+    for job in jobs:
+        for contender in chosen:
+            identities = [_identity(task, contender, options) for task in job.tasks]
+            if not all(addendum.has(identity) for identity in identities):
+                yield _Work(job, contender)
+
+
+def _identity(task: TaskOfJob, contender: Contender, options: BenchmarkOptions) -> Identity:
+    return Identity(
+        **vars(task),
+        seed=options.seed,
+        model=contender.name,
+        weights_hash=contender.weights_hash,
+        strategy=contender.strategy,
+        options=options.recorded(contender.strategy),
+    )
+
+
+type _Done = tuple[_Work, list[FoldPrediction]]
+
+
+def _run_all(
+    release: Release, waiting: list[_Work], options: BenchmarkOptions, addendum: Addendum
+) -> Iterator[_Done]:
+    """Run work in processes; models that are trained whole run here, in turn."""
+    groups: dict[int, list[_Work]] = {}
+    for work in waiting:
+        if work.contender.strategy != "lora":
+            groups.setdefault(id(work.job), []).append(work)
+    if options.workers == 1 or len(groups) < 2:
+        for group in groups.values():
+            yield from _run_group(release.folder, group, options)
+    else:
+        yield from _in_processes(release.folder, list(groups.values()), options)
+    for work in waiting:
+        if work.contender.strategy == "lora":
+            yield work, list(_tuned(release, work, options, addendum))
+
+
+def _tuned(
+    release: Release, work: _Work, options: BenchmarkOptions, addendum: Addendum
+) -> Iterator[FoldPrediction]:
+    job = work.job
+    folds = job.folds or _own_split(work, options)
+    found = tune_and_predict(release, job, folds, work.contender, options, addendum)
+    for fold, probability in found:
+        train, test = folds[fold]
+        yield FoldPrediction(
+            fold=fold,
+            cells=job.cells.iloc[test][["cell_id", "sample_id", "response"]],
+            probability=probability,
+            n_train=len(train),
+            n_train_sensitive=int(job.sensitive[train].sum()),
+        )
+
+
+def _in_processes(
+    folder: Path, groups: list[list[_Work]], options: BenchmarkOptions
+) -> Iterator[_Done]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+        futures = [pool.submit(_run_group, folder, group, options) for group in groups]
+        try:
+            for future in as_completed(futures):
+                yield from future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run_group(folder: Path, group: list[_Work], options: BenchmarkOptions) -> list[_Done]:
+    """Run several models on the folds of one job, which share what is read and fitted."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)  # sums in one order: the same bits with any number of workers
+    with threadpool_limits(1):
+        cells = _task_cells(folder, group)
+        logged = None if cells.counts is None else log_normalise(cells.counts)
+        done = [(work, list[FoldPrediction]()) for work in group]
+        shared = group[0].job.folds
+        for fold, sides in shared.items():
+            train, test = _sides(cells, logged, sides, options)
+            for work, predictions in done:
+                predictions.append(_predict(work.contender, fold, train, test, options))
+        if not shared:
+            for work, predictions in done:
+                for fold, sides in _own_split(work, options).items():
+                    train, test = _sides(cells, logged, sides, options)
+                    predictions.append(_predict(work.contender, fold, train, test, options))
+        return done
+
+
+def _own_split(work: _Work, options: BenchmarkOptions) -> Folds:
+    model = work.contender.name if "split-per-model" in options.as_published else None
+    return random_split(len(work.job.cells), options.seed, model)
+
+
+def _task_cells(folder: Path, group: list[_Work]) -> TaskCells:
+    from cellresponse.releases.release import load
+
+    job = group[0].job
+    release = load(folder)
+    read = any(work.contender.reads_counts for work in group)
+    cells = TaskCells(
+        obs=job.cells,
+        sensitive=job.sensitive,
+        counts=counts_of(release, job.cells) if read else None,
+        features={
+            work.contender.name: work.contender.embedding(job.cells)
+            for work in group
+            if work.contender.embeddings is not None
+        },
+    )
+    totals = _totals(release, job.cells)
+    return replace(cells, obs=job.cells.assign(n_counts=totals))
+
+
+def _totals(release: Release, cells: pd.DataFrame) -> NDArray[np.int64]:
+    """Counts of each cell over all input features, as the release gives them."""
+    table = release.tables["cells"]
+    wanted = pa.array(physical_ids(cells), pa.string())
+    there = pc.index_in(wanted, value_set=table["cell_id"].combine_chunks())
+    return table["n_counts"].combine_chunks().take(there).to_numpy()
+
+
+def _sides(
+    cells: TaskCells,
+    logged: sp.csr_matrix | None,
+    sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+    options: BenchmarkOptions,
+) -> tuple[TaskCells, TaskCells]:
+    """Make both sides of a fold; expression features are fitted on the training side."""
+    features = dict(cells.features)
+    if logged is not None:
+        fitted = ExpressionFeatures.fit(logged[sides[0]], options.seed)
+        features["expression"] = fitted(logged)
+    if options.harmony:
+        features = {
+            name: corrected(values, cells.obs, options.seed) for name, values in features.items()
+        }
+    whole = replace(cells, counts=None, features=features)
+    return whole.take(sides[0]), whole.take(sides[1])
+
+
+def _predict(
+    contender: Contender, fold: str, train: TaskCells, test: TaskCells, options: BenchmarkOptions
+) -> FoldPrediction:
+    return FoldPrediction(
+        fold=fold,
+        cells=test.obs[["cell_id", "sample_id", "response"]],
+        probability=contender.predict(train, test, options),
+        n_train=len(train),
+        n_train_sensitive=int(train.sensitive.sum()),
+    )

@@ -1,0 +1,112 @@
+"""Turn predictions into result rows; submitted predictions go the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellresponse import __version__
+from cellresponse.baselines.benchmark.addendum import Addendum, Identity
+from cellresponse.baselines.benchmark.metrics import Score, score, without_prior
+from cellresponse.baselines.benchmark.statistics import by_sample, intervals
+
+__all__ = ["score_addendum", "score_predictions"]
+
+POOLED = "pooled"
+
+
+def score_addendum(addendum: Addendum) -> list[dict[str, Any]]:
+    """Score every prediction file of a results folder.
+
+    Parameters
+    ----------
+    addendum
+        The folder.
+
+    Returns
+    -------
+    list of dict
+        Rows of `schema.results.Results`.
+    """
+    rows: list[dict[str, Any]] = []
+    for identity, folds, predictions in addendum.predictions():
+        rows += score_predictions(identity, folds, predictions, release_hash=addendum.release_hash)
+    return rows
+
+
+def score_predictions(
+    identity: Identity,
+    folds: Mapping[str, list[int]],
+    predictions: pd.DataFrame,
+    *,
+    release_hash: str,
+) -> list[dict[str, Any]]:
+    """Score the predictions of one model: each fold, all folds pooled, and by sample.
+
+    Parameters
+    ----------
+    identity
+        What the predictions are of.
+    folds
+        Training cells and sensitive training cells of each fold.
+    predictions
+        Rows of `schema.results.Predictions`.
+    release_hash
+        Content hash of the release.
+    """
+    sensitive = (predictions["response"] == "sensitive").to_numpy(bool)
+    samples = predictions["sample_id"].to_numpy(str)
+    probability = predictions["probability"].to_numpy(np.float64)
+    fold_of = predictions["fold"].to_numpy(str)
+    common = {**asdict(identity), "release_hash": release_hash, "code_version": __version__}
+    rows: list[dict[str, Any]] = []
+    for fold, trained in folds.items():
+        inside = fold_of == fold
+        scores = score(sensitive[inside], probability[inside])
+        rows += _rows(common, fold, "cell", trained, sensitive[inside], scores)
+    # Folds of one class have no rank of their own; all folds together have, once the
+    # class sizes that each was trained on are taken out.
+    shares = {fold: sensitive / cells for fold, (cells, sensitive) in folds.items()}
+    ranks = without_prior(probability, np.array([shares[fold] for fold in fold_of]))
+    total = [int(np.mean([counts[side] for counts in folds.values()])) for side in (0, 1)]
+    pooled = _rows(common, POOLED, "cell", total, sensitive, score(sensitive, probability, ranks))
+    drawn = intervals(sensitive, probability, samples, seed=identity.seed, ranks=ranks)
+    for row in pooled:
+        row["low"], row["high"] = drawn.get(row["metric"], (None, None))
+    scores, units = by_sample(sensitive, probability, samples, ranks)
+    rows += pooled
+    if units > 1:
+        rows += _rows(common, POOLED, "sample", total, sensitive, scores)
+    return rows
+
+
+def _rows(
+    common: Mapping[str, Any],
+    fold: str,
+    unit: str,
+    trained: list[int],
+    sensitive: NDArray[np.bool_],
+    scores: list[Score],
+) -> list[dict[str, Any]]:
+    return [
+        {
+            **common,
+            "fold": fold,
+            "unit": unit,
+            "n_train": trained[0],
+            "n_train_sensitive": trained[1],
+            "n_test": len(sensitive),
+            "n_test_sensitive": int(sensitive.sum()),
+            "metric": one.metric,
+            "value": one.value,
+            "low": None,
+            "high": None,
+            "undefined": one.undefined,
+        }
+        for one in scores
+    ]

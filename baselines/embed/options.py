@@ -1,0 +1,75 @@
+"""How to embed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cellresponse.schema.errors import ModelError
+
+__all__ = ["EmbedOptions", "settled"]
+
+# Padded tokens in a batch: what keeps the arithmetic units busy, in memory that is there.
+CPU_TOKENS, GPU_TOKENS = 16_384, 131_072
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """Options of `embed`.
+
+    Attributes
+    ----------
+    as_published
+        True: as scDrugMap's public code. False: the corrected default.
+    device
+        `cpu`, `cuda` or `cuda:N`. None: a GPU where there is one.
+    dtype
+        Of the arithmetic; embeddings are float32. None: bfloat16 on a GPU, else float32.
+    batch_tokens
+        Most tokens of a batch, padding counted. None: 16,384 on a CPU, 131,072 on a GPU.
+    orthologs
+        Table of one-to-one orthologs for cells of an organism that the model does not
+        know. None: such cells are refused.
+    """
+
+    as_published: bool = False
+    device: str | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
+    batch_tokens: int | None = None
+    orthologs: Path | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Give what an embedding depends on, for the metadata of the file."""
+        return {
+            "as_published": self.as_published,
+            "device": str(self.device).partition(":")[0],
+            "dtype": self.dtype,
+            "batch_tokens": self.batch_tokens,
+        }
+
+
+def settled(options: EmbedOptions) -> EmbedOptions:
+    """Fill in what was left open.
+
+    Raises
+    ------
+    ModelError
+        The device is not there, or a batch has no tokens.
+    """
+    import torch
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ModelError("there is no such device", value=device, allowed="cpu, cuda, cuda:N")
+    gpu = device.startswith("cuda")
+    if gpu and not torch.cuda.is_available():
+        raise ModelError("there is no GPU that torch can use", value=device, allowed="cpu")
+    if options.batch_tokens is not None and options.batch_tokens < 1:
+        raise ModelError("a batch needs tokens", value=options.batch_tokens, allowed="1 or more")
+    return replace(
+        options,
+        device=device,
+        dtype=options.dtype or ("bfloat16" if gpu else "float32"),
+        batch_tokens=options.batch_tokens or (GPU_TOKENS if gpu else CPU_TOKENS),
+    )

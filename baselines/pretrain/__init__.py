@@ -1,0 +1,1 @@
+"""Really trained small models: own weights and own vocabulary files, in the official layout."""

@@ -1,0 +1,105 @@
+"""Each comparator uses what its name says and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellresponse.baselines.benchmark.cells import TaskCells
+from cellresponse.baselines.benchmark.comparators import COMPARATORS, NEEDS_EXPRESSION
+from cellresponse.baselines.benchmark.expression import (
+    ExpressionFeatures,
+    highly_variable,
+    log_normalise,
+)
+
+
+def make(seed, cells=120, confounded=True):
+    rng = np.random.default_rng(seed)
+    sensitive = np.arange(cells) % 2 == 0
+    batch = np.where(sensitive if confounded else rng.random(cells) < 0.5, "b1", "b2")
+    counts = rng.poisson(1.0, size=(cells, 400))
+    counts[sensitive, :20] += rng.poisson(4.0, size=(sensitive.sum(), 20))
+    obs = pd.DataFrame(
+        {
+            "cell_id": [f"{seed}-{i}" for i in range(cells)],
+            "study_id": "S",
+            "sample_id": batch,
+            "batch": batch,
+            "cell_line": np.where(rng.random(cells) < 0.5, "A", "B"),
+            "n_counts": counts.sum(axis=1),
+        }
+    )
+    return TaskCells(obs, sensitive, sp.csr_matrix(counts))
+
+
+def with_features(train, test, seed=0):
+    logged = log_normalise(train.counts)
+    features = ExpressionFeatures.fit(logged, seed)
+    train.features["expression"] = features(logged)
+    test.features["expression"] = features(log_normalise(test.counts))
+    return train, test
+
+
+def accuracy(name, train, test):
+    called = COMPARATORS[name](train, test, seed=0) >= 0.5
+    return (called == test.sensitive).mean()
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_EXPRESSION))
+def test_those_on_expression_find_a_programme(name):
+    train, test = with_features(make(1, 240), make(2, 240))
+    assert accuracy(name, train, test) > 0.85
+    train.obs["batch"] = "other"
+    assert accuracy(name, train, test) > 0.85
+
+
+def test_batch_only_scores_confounding_alone():
+    assert accuracy("batch_only", make(1), make(2)) == 1.0
+    assert accuracy("batch_only", make(1, confounded=False), make(2, confounded=False)) < 0.7
+
+
+def test_an_unseen_value_gets_the_overall_share():
+    train, test = make(1), make(2)
+    test.obs["cell_line"] = "never seen"
+    assert set(COMPARATORS["line_only"](train, test, seed=0)) == {train.sensitive.mean()}
+
+
+def test_majority_and_depth():
+    train, test = make(1), make(2)
+    assert set(COMPARATORS["majority"](train, test, seed=0)) == {0.5}
+    assert accuracy("depth_only", train, test) > 0.9  # the programme adds counts
+    train.obs["n_counts"] = 5
+    test.obs["n_counts"] = 5
+    assert np.ptp(COMPARATORS["depth_only"](train, test, seed=0)) == 0
+
+
+@pytest.mark.parametrize("name", sorted(COMPARATORS))
+def test_same_seed_same_bits(name):
+    train, test = with_features(make(1), make(2))
+    first, again = (COMPARATORS[name](train, test, seed=7) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert ((first >= 0) & (first <= 1)).all()
+
+
+def test_features_are_chosen_without_the_test_side():
+    train, test = make(1), make(2)
+    test.counts[:, 300:] *= 50
+    train, test = with_features(train, test)
+    other = make(3)
+    train_again, _ = with_features(make(1), other)
+    np.testing.assert_array_equal(train.features["expression"], train_again.features["expression"])
+
+
+def test_normalised_cells_have_ten_thousand_counts():
+    logged = log_normalise(make(1).counts)
+    np.testing.assert_allclose(np.expm1(logged.toarray()).sum(axis=1), 1e4, rtol=1e-3)
+
+
+def test_rare_genes_are_no_features():
+    counts = make(1).counts.tolil()
+    counts[:, 5] = 0
+    counts[0, 5] = 9
+    assert 5 not in highly_variable(log_normalise(counts.tocsr()))

@@ -1,0 +1,147 @@
+"""The report shows what the results say, and keeps the table behind each figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cellresponse.baselines.benchmark.options import make_options
+from cellresponse.baselines.benchmark.run import benchmark
+from cellresponse.baselines.report.leaderboard import comparisons, leaderboard, recommendations
+from cellresponse.baselines.report.page import report
+from cellresponse.baselines.report.published import beside_published, published_figures
+from cellresponse.schema.errors import ReleaseError
+
+
+@pytest.fixture(scope="module")
+def results(demo_release, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    options = make_options(
+        track="pooled",
+        by="source",
+        category="patient_tumour",
+        drug="synthetic-drug-a",
+        models=("majority", "batch_only", "logistic_regression"),
+        as_published=frozenset(),
+    )
+    return benchmark(demo_release, options, folder), folder
+
+
+def test_page_and_tables(results, tmp_path):
+    _, folder = results
+    page = report(folder, tmp_path)
+    text = page.read_text()
+    assert "Which model to use" in text
+    assert "src=" not in text.split("</script>")[-1]  # nothing is loaded from elsewhere
+    tables = {path.stem for path in (tmp_path / "report").iterdir()}
+    assert {"leaderboard", "recommendations", "comparisons", "confounding"} <= tables
+    assert "| pooled | cell | logistic_regression |" in (tmp_path / "README.md").read_text()
+
+
+def test_leaderboard_has_the_mean_over_folds(results):
+    found, _ = results
+    board = leaderboard(found)
+    one = board[
+        (board["contender"] == "logistic_regression")
+        & (board["split"] == "cell")
+        & (board["metric"] == "f1")
+    ].iloc[0]
+    folds = found[
+        (found["model"] == "logistic_regression")
+        & (found["split"] == "cell")
+        & (found["metric"] == "f1")
+        & (found["fold"] != "pooled")
+    ]
+    assert one["mean"] == pytest.approx(float(folds["value"].mean()))
+    assert one["folds"] == len(folds) == 10
+
+
+def test_pairs_are_tested_once(results):
+    found, _ = results
+    pairs = comparisons(found)
+    of_cell = pairs[pairs["split"] == "cell"]
+    assert len(of_cell) == 3
+    assert of_cell["note"].str.contains("not independent|same difference|fewer").all()
+
+
+def board(scores):
+    rows = []
+    for model, values in scores.items():
+        for task, value in enumerate(values):
+            rows += [
+                {
+                    "release_hash": "0" * 64,
+                    "task": f"pooled/primary/human/cancer=x/{task}",
+                    "track": "pooled",
+                    "by": "cancer",
+                    "category": "x",
+                    "drug_id": str(task),
+                    "basis": "time_course",
+                    "split": "sample",
+                    "fold": fold,
+                    "unit": "cell",
+                    "seed": 0,
+                    "model": model,
+                    "strategy": "comparator",
+                    "options": "{}",
+                    "metric": "auroc",
+                    "value": value,
+                    "low": None,
+                    "high": None,
+                    "n_test": 10,
+                    "n_test_sensitive": 5,
+                }
+                for fold in ("0", "1", "pooled")
+            ]
+    return pd.DataFrame(rows)
+
+
+def test_a_clear_winner_is_recommended():
+    good, bad = [0.9, 0.91, 0.92, 0.93, 0.9], [0.6, 0.62, 0.61, 0.6, 0.6]
+    (advice,) = recommendations(board({"svc": good, "batch_only": bad})).to_dict("records")
+    assert advice["best"] == "svc"
+    assert advice["not_worse"] == ""
+    assert advice["advice"] == "Use svc."
+
+
+def test_confounding_is_no_recommendation():
+    scores = {"svc": [0.9, 0.95], "line_only": [0.9, 0.95]}
+    (advice,) = recommendations(board(scores)).to_dict("records")
+    assert "confounding" in advice["advice"]
+
+
+def test_chance_is_no_recommendation():
+    (advice,) = recommendations(board({"svc": [0.5, 0.55]})).to_dict("records")
+    assert "do not predict" in advice["advice"]
+
+
+def test_published_figures_stand_beside_ours():
+    figures = published_figures()
+    assert figures["value"].between(0, 1).all()
+    ours = pd.DataFrame(
+        [
+            {
+                "metric": "f1",
+                "model": "scfoundation",
+                "strategy": "frozen",
+                "task": "pooled/primary/human/source=cell_line/all",
+                "track": "pooled",
+                "by": "source",
+                "category": "cell_line",
+                "split": "sample",
+                "drug_id": None,
+                "mean": 0.9,
+                "sem": 0.01,
+            }
+        ]
+    )
+    (row,) = beside_published(ours).to_dict("records")
+    assert row["published"] == 0.971
+    assert "sample on one side" in row["explanation"]
+
+
+def test_no_results_is_one_clear_error(tmp_path: Path):
+    with pytest.raises(ReleaseError, match="no benchmark results"):
+        report(tmp_path)
