@@ -34,7 +34,7 @@ class Command(click.Command):
             say(f"error: {error}")
             ctx.exit(1)
         except KeyboardInterrupt:
-            say("stopped; finished studies are kept and a later build goes on from there")
+            say("stopped; run the same command again to go on from what is finished")
             ctx.exit(130)
 
 
@@ -261,7 +261,8 @@ def pull_command(release: str, repo: str, to: Path, as_json: bool, **part: Any) 
     """
     from dataclasses import asdict
 
-    from cellresponse.releases.hub.pull import Part, pull, pull_lines
+    from cellresponse.releases.hub.part import Part
+    from cellresponse.releases.hub.pull import pull, pull_lines
 
     _limit_waiting()
     with _progress() as report:

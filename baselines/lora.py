@@ -225,11 +225,12 @@ class Tuned:
     def predict(self, batch: Batch, *, batch_size: int = 32) -> NDArray[np.float64]:
         """Give (cells,) probabilities of sensitive, in evaluation mode."""
         rows = np.arange(len(batch))
-        parts = [
-            self.head.probability(self.model.embed(batch.take(some)))
-            for some in np.split(rows, rows[batch_size::batch_size])
-        ]
-        return torch.cat(parts).detach().double().cpu().numpy()
+        with torch.inference_mode():
+            parts = [
+                self.head.probability(self.model.embed(batch.take(some)))
+                for some in np.split(rows, rows[batch_size::batch_size])
+            ]
+        return torch.cat(parts).double().cpu().numpy()
 
 
 def fine_tune(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,7 +254,11 @@ def fetch_weights(name: str, to: Path, cache: Path, report: Report = silent) -> 
     files = _one_weight_file(card)
     for number, file in enumerate(files, start=1):
         place = to / file.name
-        _place(_from_package(file) or _download(file, cache), place)
+        source = _from_package(file) or _download(file, cache)
+        if "#" in str(file.url):
+            _unpack(source, str(file.url).partition("#")[2], place)
+        else:
+            _place(source, place)
         report(f"{place}", done=number, total=len(files))
     return to
 
@@ -265,15 +270,20 @@ def _one_weight_file(card: Card) -> list[WeightFile]:
 
 
 def _download(file: WeightFile, cache: Path) -> Path:
-    from cellresponse.builders.sources.archives import unpack
     from cellresponse.builders.sources.fetch import fetch_url
 
     url, _, member = str(file.url).partition("#")
-    if not member:
-        return fetch_url(url, name=file.name, sha256=file.sha256, bytes=file.bytes, cache=cache)
-    name = f"archive of {file.name}"
-    archive = fetch_url(url, name=name, sha256=None, bytes=None, cache=cache)
-    return unpack(archive, [member], cache / "unpacked", name=file.name)[member]
+    # What is known of a member says nothing of its archive.
+    known = (None, None) if member else (file.sha256, file.bytes)
+    return fetch_url(url, name=file.name, sha256=known[0], bytes=known[1], cache=cache)
+
+
+def _unpack(archive: Path, member: str, place: Path) -> None:
+    """Take one file out of a downloaded archive."""
+    from cellresponse.builders.sources.archives import unpack
+
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        unpack(archive, [member], Path(folder), name=archive.name)[member].replace(place)
 
 
 def _from_package(file: WeightFile) -> Path | None:

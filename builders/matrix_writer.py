@@ -123,11 +123,9 @@ class MatrixWriter:
             thread.shutdown()
 
     def _write_tables(self, obs: pd.DataFrame) -> None:
-        # Plain string arrays: readers before anndata 0.11 know no nullable ones.
-        with anndata.settings.override(allow_write_nullable_strings=False):
-            anndata.io.write_elem(self._root, "obs", obs)
         axis = self._axis
-        for name, content in _gene_files(axis.ids, axis.names, axis.contigs).items():
+        genes = _gene_files(axis.ids, axis.names, axis.contigs)
+        for name, content in {**_encoded({"obs": obs}), **genes}.items():
             place = self._path / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
@@ -142,10 +140,19 @@ def _gene_files(
         {"gene_name": names, "contig": pd.Categorical(contigs)},
         index=pd.Index(ids, name="gene_id"),
     )
+    slots = ("layers", "obsm", "obsp", "uns", "varm", "varp")
+    return _encoded({"var": var, **{slot: {} for slot in slots}})
+
+
+def _encoded(elements: dict[str, Any]) -> dict[str, bytes]:
+    """Encode elements as the files of a store, in memory.
+
+    On disk zarr spends more on the dozens of small files of a table than on their content.
+    """
     files: dict[str, Any] = {}
     root = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
+    # Plain string arrays: readers before anndata 0.11 know no nullable ones.
     with anndata.settings.override(allow_write_nullable_strings=False):
-        anndata.io.write_elem(root, "var", var)
-        for slot in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-            anndata.io.write_elem(root, slot, {})
+        for name, element in elements.items():
+            anndata.io.write_elem(root, name, element)
     return {name: content.to_bytes() for name, content in files.items() if "/" in name}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from cellresponse.schema.rules import SampleFacts
 
@@ -66,11 +67,15 @@ def exposure_range(text: str | None) -> tuple[float | None, float | None]:
 
 def known_rows(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line in the file and the values of each row; None where not known."""
-    for line, row in zip(table.index, table.to_dict(orient="records"), strict=True):
-        yield int(line), {str(key): None if pd.isna(each) else each for key, each in row.items()}
+    # Column by column through Arrow: pandas takes many times as long for rows of its values.
+    columns = [pa.array(table[column], from_pandas=True).to_pylist() for column in table]
+    names = [str(column) for column in table]
+    for line, *values in zip(table.index, *columns, strict=True):
+        yield int(line), dict(zip(names, values, strict=True))
 
 
 def sample_facts(row: dict[str, Any]) -> SampleFacts:
+    """Type the facts of one row of `samples.csv`, as `known_rows` gives it, for the rules."""
     low, high = exposure_range(row["exposure_days"])
     if low is not None and STRICTLY_MORE.match(row["exposure_days"]):
         low = math.nextafter(low, math.inf)  # so that ">183" is more than 183

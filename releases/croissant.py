@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandera.pandas as pr
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cellresponse.releases.canonical import file_sha256
 from cellresponse.releases.layout import CROISSANT
@@ -72,6 +74,7 @@ def write_croissant(folder: Path, root: dict[str, Any], licences: list[dict[str,
         One entry a study: name, title and, where known, path.
     """
     tables = {table: _paths(folder, table) for table in TABLES if table_files(folder, table)}
+    more = {path.parent.name for path in folder.glob("*/*.parquet")} - {"tables"}
     stores = sorted(
         f"{place}/{path.name}"
         for place in ("matrices", "cohorts")
@@ -89,10 +92,14 @@ def write_croissant(folder: Path, root: dict[str, Any], licences: list[dict[str,
         "license": sorted({licence.get("path", licence["title"]) for licence in licences}),
         "distribution": [
             *(_file(folder, path) for paths in tables.values() for path in paths),
-            *(_parts(table) for table, paths in tables.items() if _is_split(paths)),
+            *(_parts(f"tables/{name}") for name, paths in tables.items() if _is_split(paths)),
+            *(_parts(name) for name in sorted(more)),
             *(_store(path) for path in stores),
         ],
-        "recordSet": [_records(table, paths) for table, paths in tables.items()],
+        "recordSet": [
+            *(_records(table, paths) for table, paths in tables.items()),
+            *(_other_records(folder, name) for name in sorted(more)),
+        ],
     }
     text = json.dumps(described, indent=1, ensure_ascii=False)
     (folder / CROISSANT).write_text(text, encoding="utf-8")
@@ -119,13 +126,15 @@ def _file(folder: Path, path: str) -> dict[str, Any]:
     }
 
 
-def _parts(table: str) -> dict[str, Any]:
+def _parts(below: str) -> dict[str, Any]:
+    """Describe a folder of Parquet files."""
     return {
         "@type": "cr:FileSet",
-        "@id": f"tables/{table}",
-        "name": f"tables/{table}",
+        "@id": f"{below}/*.parquet",
+        "name": below,
+        "description": "Parquet files; the checksum of each is in datapackage.json",
         "encodingFormat": "application/x-parquet",
-        "includes": f"tables/{table}/*.parquet",
+        "includes": f"{below}/*.parquet",
     }
 
 
@@ -143,7 +152,7 @@ def _store(path: str) -> dict[str, Any]:
 def _records(table: str, paths: list[str]) -> dict[str, Any]:
     model = TABLES[table]
     source = (
-        {"fileSet": {"@id": f"tables/{table}"}}
+        {"fileSet": {"@id": f"tables/{table}/*.parquet"}}
         if _is_split(paths)
         else {"fileObject": {"@id": paths[0]}}
     )
@@ -166,4 +175,28 @@ def _field(
         "description": model.to_schema().columns[column].description,
         "dataType": TYPES[str(arrow_schema(model).field(column).type)],
         "source": source | {"extract": {"column": column}},
+    }
+
+
+def _other_records(folder: Path, name: str) -> dict[str, Any]:
+    """Describe Parquet files that are no table of the schema, such as `expression/`."""
+    file = min((folder / name).glob("*.parquet"))
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "field": [_plain_field(name, field) for field in pq.read_schema(file)],
+    }
+
+
+def _plain_field(name: str, field: pa.Field) -> dict[str, Any]:
+    listed = pa.types.is_list(field.type)
+    kind = field.type.value_type if listed else field.type
+    return {
+        "@type": "cr:Field",
+        "@id": f"{name}/{field.name}",
+        "name": field.name,
+        "dataType": "sc:Integer" if pa.types.is_integer(kind) else TYPES[str(kind)],
+        "repeated": listed,
+        "source": {"fileSet": {"@id": f"{name}/*.parquet"}, "extract": {"column": field.name}},
     }

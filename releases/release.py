@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path
+from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path, study_of
 from cellresponse.releases.root import NamedFile, named_files
 from cellresponse.schema.errors import ReleaseError
 
@@ -301,7 +301,9 @@ class Release:
         return drug if drug in known else treatment_id(drug)
 
     def _require(self, table: pa.Table, column: str, value: str) -> None:
-        known = sorted(set(table[column].to_pylist()))
+        import pyarrow.compute as pc
+
+        known = sorted(pc.unique(table[column]).to_pylist())
         if value not in known:
             raise ReleaseError(
                 f"the release {self.name} has no such {column}",
@@ -325,11 +327,32 @@ class Tables(Mapping[str, "pa.Table"]):
 
             if name not in list(self):
                 raise ReleaseError("there is no such table", value=name, allowed=list(self))
-            if self._remote is not None:
-                files = [path for path in self._remote.below("tables/") if _table(path) == name]
-                self._remote.fetch_all(files)
+            self._fetch(name, None)
             self._read[name] = read_table(self._folder, name)
         return self._read[name]
+
+    def of_studies(self, name: str, studies: list[str]) -> pa.Table:
+        """Read the rows of some studies, at least one, and nothing else of the table."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from cellresponse.releases.tables_io import StudyTable
+
+        if name in self._read:
+            found = self._read[name]
+            return found.filter(pc.is_in(found["study_id"], value_set=pa.array(studies)))
+        self._fetch(name, studies)
+        table = StudyTable(self._folder, name)
+        return pa.concat_tables([table.read(study) for study in studies])
+
+    def _fetch(self, name: str, studies: list[str] | None) -> None:
+        """Fetch a table's files from the Hub; of a partitioned table, those of some studies."""
+        if self._remote is None:
+            return
+        files = [path for path in self._remote.below("tables/") if _table(path) == name]
+        if studies is not None:
+            files = [path for path in files if study_of(path) in (None, *studies)]
+        self._remote.fetch_all(files)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the tables."""

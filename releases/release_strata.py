@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cellresponse.releases.strata import Stratum, strata_of_study
-from cellresponse.releases.tables_io import read_table
+from cellresponse.releases.tables_io import StudyTable, read_table
 from cellresponse.releases.task_members import TaskKey, TaskMembers, declared_labels, gather
 
 __all__ = ["release_members"]
@@ -31,10 +31,13 @@ def release_members(folder: Path, spec: Mapping[str, Any]) -> dict[TaskKey, Task
 
 
 def _strata(folder: Path, described: Mapping[str, Any]) -> Iterator[Stratum]:
+    tables = [
+        StudyTable(folder, "samples"),
+        StudyTable(folder, "cells", ["cell_id", "sample_id", "cell_line"]),
+        StudyTable(folder, "labels", ["sample_id", "cell_id", "drug_id", "basis", "response"]),
+    ]
     for study in read_table(folder, "studies").to_pylist():
         name = study["study_id"]
-        samples, cells, labels = (
-            read_table(folder, table, study_id=name) for table in ("samples", "cells", "labels")
-        )
+        samples, cells, labels = (table.read(name) for table in tables)
         units = described[name]["units"]
         yield from strata_of_study(study["organism"], units, samples, cells, labels)

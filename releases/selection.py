@@ -27,15 +27,20 @@ RUNS_AT_ONCE = 8  # a run on the Hub waits for the line, not for this machine
 
 def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnData:
     """Give the cells of a selection of labels, or all cells where it is None."""
-    cells = release.tables["cells"]
+    nothing = ReleaseError("no cell matches", hint="Ask `labels` for what the release has")
     pairs: pd.DataFrame | None = None
-    if labels is not None:
+    if labels is None:
+        cells = release.tables["cells"]
+    elif labels.empty:
+        raise nothing
+    else:
+        cells = release.tables.of_studies("cells", sorted(labels["study_id"].unique()))
         pairs = cell_labels(cells, labels)
         cells = cells.filter(
             pc.is_in(cells["cell_id"], value_set=pa.array(pairs["cell_id"].unique()))
         )
     if len(cells) == 0:
-        raise ReleaseError("no cell matches", hint="Ask `labels` for what the release has")
+        raise nothing
     organism = _organism(release, cells)
     genes = release.tables["genes"]
     genes = genes.filter(pc.equal(genes["organism"], organism))

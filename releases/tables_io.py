@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,8 @@ import pyarrow.parquet as pq
 
 from cellresponse.releases.layout import table_path
 from cellresponse.schema.errors import ReleaseError
-from cellresponse.schema.tables import TABLES, arrow_schema
 
-__all__ = ["count_rows", "read_table", "table_files", "write_by_study", "write_table"]
+__all__ = ["StudyTable", "count_rows", "read_table", "table_files", "write_by_study", "write_table"]
 
 ROW_GROUP = 1_000_000
 
@@ -28,6 +28,9 @@ def write_by_study(folder: Path, table: str, parts: Iterable[pa.Table]) -> None:
 
     A reader that wants one study then reads its row groups only.
     """
+    # Whoever only reads a release does not wait for Pandera.
+    from cellresponse.schema.tables import TABLES, arrow_schema
+
     path = folder / table_path(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, arrow_schema(TABLES[table]), compression="zstd") as writer:
@@ -51,14 +54,46 @@ def read_table(folder: Path, table: str, *, study_id: str | None = None) -> pa.T
     ReleaseError
         The table is missing or not Parquet.
     """
-    name = table_path(table)
-    files = table_files(folder, table)
-    if not files:
-        raise ReleaseError("the table is missing", file=name)
-    try:
-        dataset = ds.dataset([str(path) for path in files], format="parquet")
+    return StudyTable(folder, table).read(study_id)
+
+
+class StudyTable:
+    """A table to read study by study: its footer is read once, not once a study.
+
+    Parameters
+    ----------
+    folder
+        The release.
+    table
+        Name of the table.
+    columns
+        Columns to read; None: all.
+
+    Raises
+    ------
+    ReleaseError
+        The table is missing or not Parquet.
+    """
+
+    def __init__(self, folder: Path, table: str, columns: list[str] | None = None) -> None:
+        self._name, self._columns = table_path(table), columns
+        files = table_files(folder, table)
+        if not files:
+            raise ReleaseError("the table is missing", file=self._name)
+        with _readable(self._name):
+            self._dataset = ds.dataset([str(path) for path in files], format="parquet")
+
+    def read(self, study_id: str | None) -> pa.Table:
+        """Read the rows of a study; None: of all."""
         chosen = None if study_id is None else ds.field("study_id") == study_id
-        return dataset.to_table(filter=chosen)
+        with _readable(self._name):
+            return self._dataset.to_table(filter=chosen, columns=self._columns)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise ReleaseError(f"cannot be read: {error}", file=name) from None
 

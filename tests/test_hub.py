@@ -18,7 +18,8 @@ import pytest
 from loopback_hub import TOKEN, Fault, LoopbackHub
 
 import cellresponse
-from cellresponse.releases.hub.pull import Part, pull
+from cellresponse.releases.hub.part import Part
+from cellresponse.releases.hub.pull import pull
 from cellresponse.releases.hub.push import push
 from cellresponse.releases.matrix_store import CHUNK
 from cellresponse.releases.release import Release

@@ -16,7 +16,7 @@ from cellresponse.baselines.golden.weights import draw, draw_state, first_values
 from cellresponse.baselines.models.interface import Batch
 from cellresponse.baselines.models.parts.checkpoint import load_strictly, shapes_of
 from cellresponse.baselines.models.parts.genes import align
-from cellresponse.baselines.models.uce import DRAWS, LENGTH, PAD, UCE, Config, Vocabulary, arrange
+from cellresponse.baselines.models.uce import PAD, UCE, Config, Vocabulary, arrange
 
 __all__ = ["checks"]
 
@@ -32,7 +32,7 @@ def checks(golden: Golden) -> Iterator[Check]:
     yield from _weights(golden, model)
 
     batch = ragged({"token": golden.arrays["tokens"]}, golden.arrays["length"])
-    yield _tokens(golden, vocabulary)
+    yield _tokens(golden, vocabulary, config.sample_size)
     pair = np.argsort(batch.lengths, kind="stable")[[0, -1]]
     yield from embeddings(model, batch, golden, "embedding", batches=[pair, pair[::-1]])
     yield from both_ends(
@@ -72,7 +72,7 @@ def _weights(golden: Golden, model: UCE) -> Iterator[Check]:
     load_strictly(model.network, state, golden.file)
 
 
-def _tokens(golden: Golden, vocabulary: Vocabulary) -> Check:
+def _tokens(golden: Golden, vocabulary: Vocabulary, draws: int) -> Check:
     """Lay out the official draws, which NumPy's old generator repeats, with our own code."""
     seeded = re.search(r"random\.seed\((\d+) \+ cell", str(golden.facts.get("sampling_seed")))
     if seeded is None:
@@ -85,23 +85,23 @@ def _tokens(golden: Golden, vocabulary: Vocabulary) -> Check:
         place, values = known.cell(row)
         weights = np.zeros(len(vocabulary.token), np.float32)
         weights[alignment.tokens[place]] = values
-        chosen, order = _official(weights, vocabulary, int(seeded[1]) + row)
+        chosen, order = _official(weights, vocabulary, draws, int(seeded[1]) + row)
         drawn.append(chosen)
         rank.append(order[vocabulary.chromosome[chosen]])
-    rows = np.repeat(np.arange(len(known)), DRAWS)
+    rows = np.repeat(np.arange(len(known)), draws)
     tokens, _ = arrange(vocabulary, np.concatenate(drawn), np.concatenate(rank), rows, len(known))
     golden_tokens = golden.arrays["tokens"]
     return equal("tokens of the official draws", tokens, golden_tokens[golden_tokens != PAD])
 
 
 def _official(
-    counts: NDArray[np.float32], vocabulary: Vocabulary, seed: int
+    counts: NDArray[np.float32], vocabulary: Vocabulary, draws: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw genes (1024,) of counts (genes,), and give the place (codes,) of each chromosome."""
+    """Draw genes (draws,) of counts (genes,), and give the place (codes,) of each chromosome."""
     state = np.random.RandomState(seed)
     weights = torch.log1p(torch.from_numpy(counts))
     weights = (weights / weights.sum()).numpy()
-    chosen = state.choice(len(weights), size=DRAWS, p=weights / weights.sum(), replace=True)
+    chosen = state.choice(len(weights), size=draws, p=weights / weights.sum(), replace=True)
     order = np.unique(vocabulary.chromosome[chosen])
     state.shuffle(order)
     place = np.zeros(vocabulary.chromosome.max() + 1, np.int64)
@@ -118,7 +118,7 @@ def _as_published(golden: Golden, model: UCE, batch: Batch) -> Iterator[Check]:
     assert mask is not None  # noqa: S101 - published batches always have one
     for name, width in (
         ("embedding_as_published_batch", int(batch.lengths.max())),
-        ("embedding_as_published_pad1536", LENGTH),
+        ("embedding_as_published_pad1536", model.config.pad_length),
     ):
         with torch.inference_mode():
             ours = model.network(tokens[:, :width], mask[:, :width])

@@ -59,7 +59,7 @@ from cellresponse.schema.errors import ModelError
 __all__ = ["CONFIG", "VOCABULARY", "ScFoundation"]
 
 VOCABULARY = "OS_scRNA_gene_index.19264.tsv"
-PAD = 103  # value and position of padding
+PAD = 103  # value of padding, and its position: that of a gene, as in the authors' code
 DEPTH = 4.0  # T of "t4"
 FINE_TUNING = 100  # tokens
 CONFIG: dict[str, Any] = {
@@ -247,7 +247,7 @@ class ScFoundation(Model):
     def hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give the last hidden states (cells, length, width) and which positions are real."""
         values, real = pad(batch, "value", PAD)
-        positions, _ = pad(batch, "position", PAD)
+        positions, _ = pad(batch, "position", min(PAD, len(self.vocabulary) + 2))
         mask = None if bool(real.all()) else real.to(self.device)
         hidden = self.network(values.to(self.device), positions.to(self.device), mask)
         return hidden, real.to(self.device)

@@ -64,8 +64,6 @@ from cellresponse.schema.errors import ModelError
 __all__ = ["UCE", "UCE33L", "Config", "Vocabulary"]
 
 PAD, CLOSE, CLS, CHROMOSOMES = 0, 2, 3, 143_574  # tokens; 1 opened chromosomes in earlier models
-DRAWS = 1024
-LENGTH = 1536  # rows of the position table; what published batches are padded to
 OFFSETS, LOCATIONS = "species_offsets.pkl", "species_chrom.csv"
 PROTEINS = {
     "human": "Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt",
@@ -86,9 +84,11 @@ class Config:
     nhead: int = 20
     dropout: float = 0.05
     tokens: int = 145_469
+    sample_size: int = 1024
+    pad_length: int = 1536  # rows of the position table; what published batches are padded to
 
 
-TINY = Config(nlayers=2, token_dim=16, d_model=40, d_hid=80)
+TINY = Config(nlayers=2, token_dim=16, d_model=40, d_hid=80, sample_size=128, pad_length=400)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Vocabulary:
 
 
 def sample(
-    weights: NDArray[np.float64], chromosomes: int, seed: int
+    weights: NDArray[np.float64], draws: int, chromosomes: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw the genes of one cell and an order of the chromosomes.
 
@@ -121,6 +121,8 @@ def sample(
     ----------
     weights
         (genes,) log1p counts of the cell's genes; may be empty.
+    draws
+        How many genes to draw, with replacement.
     chromosomes
         Number of chromosomes of the organism.
     seed
@@ -129,15 +131,17 @@ def sample(
     Returns
     -------
     drawn : numpy.ndarray
-        (1024,) int64, places in `weights`; (0,) for an empty cell.
+        (draws,) int64, places in `weights`; (0,) for an empty cell.
     rank : numpy.ndarray
         (chromosomes,) int64, place of each chromosome in the sentence.
     """
     rng = np.random.default_rng(seed)
+    rank = rng.permutation(chromosomes)
+    if len(weights) == 0:
+        return np.empty(0, np.int64), rank
     edges = np.cumsum(weights)
-    aims = rng.random(DRAWS if len(weights) else 0) * (edges[-1] if len(weights) else 0)
-    drawn = np.minimum(np.searchsorted(edges, aims, side="right"), len(weights) - 1)
-    return drawn, rng.permutation(chromosomes)
+    drawn = np.searchsorted(edges, rng.random(draws) * edges[-1], side="right")
+    return np.minimum(drawn, len(weights) - 1), rank
 
 
 def arrange(
@@ -193,16 +197,16 @@ def _blocks(widths: tuple[int, ...], dropout: float) -> list[nn.Module]:
 
 
 class Positions(nn.Module):
-    """Sinusoids, kept in the checkpoint as a buffer [1536, 1, width]."""
+    """Sinusoids, kept in the checkpoint as a buffer [length, 1, width]."""
 
     pe: Tensor
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, length: int, width: int, dropout: float) -> None:
         super().__init__()
-        position = torch.arange(LENGTH)[:, None]
+        position = torch.arange(length)[:, None]
         rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
         waves = torch.stack([torch.sin(position * rate), torch.cos(position * rate)], 2)
-        self.register_buffer("pe", waves.reshape(LENGTH, 1, width))
+        self.register_buffer("pe", waves.reshape(length, 1, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -221,7 +225,7 @@ class Network(nn.Module):
         self.encoder = nn.Sequential(
             nn.Linear(config.token_dim, width), nn.GELU(), nn.LayerNorm(width)
         )
-        self.pos_encoder = Positions(width, deep)
+        self.pos_encoder = Positions(config.pad_length, width, deep)
         layers = [
             EncoderLayer(width, config.nhead, config.d_hid, deep) for _ in range(config.nlayers)
         ]
@@ -344,10 +348,11 @@ class UCE(Model):
         order = np.lexsort((place, cell))
         place, weights = place[order], np.log1p(known.values[order].astype(np.float64))
         codes, local = np.unique(vocabulary.chromosome, return_inverse=True)
+        draws = self.config.sample_size
         drawn, rank = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for row, seed in enumerate(known.seeds):
             span = slice(known.offsets[row], known.offsets[row + 1])
-            chosen, order_of = sample(weights[span], len(codes), int(seed))
+            chosen, order_of = sample(weights[span], draws, len(codes), int(seed))
             drawn.append(place[span][chosen])
             rank.append(order_of[local[drawn[-1]]])
         row_of = np.repeat(np.arange(len(known)), [len(part) for part in drawn[1:]])
@@ -372,7 +377,8 @@ class UCE(Model):
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Give tokens (cells, length) and the attention mask of a batch, on the device."""
-        tokens, real = pad(batch, "token", PAD, length=LENGTH if self.as_published else None)
+        length = self.config.pad_length if self.as_published else None
+        tokens, real = pad(batch, "token", PAD, length=length)
         if self.as_published:
             mask: Tensor | None = (~real).float().to(self.device)
         else:

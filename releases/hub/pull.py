@@ -5,76 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellresponse.releases.canonical import canonical_json, file_sha256
+from cellresponse.releases.canonical import canonical_json
+from cellresponse.releases.hub.part import WHOLE, Part
 from cellresponse.releases.hub.remote import no_such_release
 from cellresponse.releases.hub.repo import HubRepo
 from cellresponse.releases.hub.shared_index import shared_index
+from cellresponse.releases.hub.transfer import Transfer
 from cellresponse.releases.hub.trouble import LOGIN, NotThere, Report, persist, silent
 from cellresponse.releases.index import RetractedRelease
 from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, ROOT, files_of, study_of
 from cellresponse.releases.release import Release
-from cellresponse.releases.root import (
-    NamedFile,
-    named_files,
-    pulled_files,
-    read_root,
-    wrong_bytes,
-)
-from cellresponse.schema.errors import HubError, ReleaseError
+from cellresponse.releases.root import NamedFile, pulled_files, read_root
+from cellresponse.schema.errors import ReleaseError
 from cellresponse.schema.storage import storage_errors
 
-__all__ = ["Part", "Pulled", "pull", "pull_lines"]
-
-AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is wanted of a release; nothing said: all of it.
-
-    Attributes
-    ----------
-    study
-        Studies by id, with their matrices.
-    drug, response
-        The studies that have labels of this treatment, with this response.
-    tables_only
-        No matrix.
-    """
-
-    study: tuple[str, ...] = ()
-    drug: str | None = None
-    response: str | None = None
-    tables_only: bool = False
-
-    @property
-    def everything(self) -> bool:
-        """Whether the whole release is wanted."""
-        return self == Part()
-
-    def studies(self, release: Release) -> set[str]:
-        """Name the studies that are wanted, by the tables of the release.
-
-        Raises
-        ------
-        ReleaseError
-            The release has no such study, drug or response: with those that it has.
-        """
-        if self.tables_only:
-            return set()
-        found = set()
-        for study in self.study or (None,):
-            labels = release.labels(study=study, drug=self.drug, response=self.response)
-            found |= (
-                {study} if study and not (self.drug or self.response) else set(labels["study_id"])
-            )
-        return found
+__all__ = ["Pulled", "pull", "pull_lines"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +55,7 @@ def pull(
     release: str,
     repo: str,
     to: str | Path,
-    part: Part = Part(),
+    part: Part = WHOLE,
     report: Report = silent,
 ) -> Pulled:
     """Copy a release, or a part of it, into a folder.
@@ -149,7 +98,7 @@ def pull(
     """
     hub = HubRepo(repo)
     name, commit = _find(hub, release, report)
-    transfer = _Transfer(hub, commit, Path(to), report)
+    transfer = Transfer(hub, commit, Path(to), report)
     with storage_errors(transfer.to):
         pulled = _pull(transfer, name, part)
         shutil.rmtree(transfer.staging, ignore_errors=True)
@@ -170,7 +119,7 @@ def _find(hub: HubRepo, release: str, report: Report) -> tuple[str, str]:
     return name, refs.tags[name]
 
 
-def _pull(transfer: _Transfer, name: str, part: Part) -> Pulled:
+def _pull(transfer: Transfer, name: str, part: Part) -> Pulled:
     root, named = transfer.descriptors(name)
     to = transfer.to
     _require_own(to, root, named)
@@ -232,81 +181,6 @@ def _note(to: Path, wanted: set[str]) -> None:
     beside = to / f".{PARTIAL}.new"
     beside.write_bytes(canonical_json({"files": files}))
     os.replace(beside, to / PARTIAL)
-
-
-class _Transfer:
-    """Fetches the files of one commit into a folder, by way of a hidden folder beside it."""
-
-    def __init__(self, hub: HubRepo, commit: str, to: Path, report: Report) -> None:
-        self.hub = hub
-        self.commit = commit
-        self.to = to
-        self.report = report
-        self.staging = to.absolute().parent / f".{to.absolute().name}.pull"
-
-    def descriptors(self, name: str) -> tuple[dict[str, Any], dict[str, NamedFile]]:
-        """Fetch `release.json` and `datapackage.json`; give what they say."""
-        self.staging.mkdir(parents=True, exist_ok=True)
-        persist(lambda: self.hub.download(ROOT, self.commit, self.staging, again=True), self.report)
-        root = read_root(self.staging)
-        if root["release"] != name:
-            raise HubError("the tag holds another release", file=self.hub.name, value=name)
-        self._download(DESCRIPTOR, root["datapackage_sha256"])
-        return root, named_files(self.staging, root)
-
-    def place_descriptors(self) -> None:
-        """Put them in place: the folder becomes a release."""
-        for name in (DESCRIPTOR, ROOT):
-            os.replace(self.staging / name, self.to / name)
-
-    def fetch(self, files: Iterable[NamedFile]) -> list[NamedFile]:
-        """Fetch those files that are not there, or not right; give them."""
-        files = list(files)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            missing = [
-                file
-                for file, right in zip(files, pool.map(self._is_right, files), strict=True)
-                if not right
-            ]
-        if missing:
-            size = sum(file.bytes for file in missing)
-            self.report(f"fetching {len(missing)} files, {size:,} bytes")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            running = [pool.submit(self._fetch_one, file) for file in missing]
-            try:
-                for done in running:
-                    done.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return missing
-
-    def _is_right(self, file: NamedFile) -> bool:
-        return (self.to / file.path).is_file() and wrong_bytes(self.to, file) is None
-
-    def _fetch_one(self, file: NamedFile) -> None:
-        path = self._download(file.path, file.sha256)
-        place = self.to / file.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
-
-    def _download(self, path: str, sha256: str) -> Path:
-        """Fetch one file into the hidden folder, and check it; a wrong one is fetched again."""
-        for again in (False, True):
-            with storage_errors(self.to):
-                got = persist(
-                    lambda again=again: self.hub.download(  # type: ignore[misc]
-                        path, self.commit, self.staging, again=again
-                    ),
-                    self.report,
-                )
-            if file_sha256(got) == sha256:
-                return got
-        raise HubError(
-            "the file on the Hub is not the one that the release names",
-            file=f"{self.hub.name}: {path}",
-            hint="Report it to the publisher of the release",
-        )
 
 
 def pull_lines(pulled: Pulled) -> list[str]:

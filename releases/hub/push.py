@@ -8,7 +8,7 @@ from typing import Any
 
 from cellresponse.releases.canonical import file_sha256
 from cellresponse.releases.hub.repo import MAIN, HubRepo, Refs
-from cellresponse.releases.hub.shared_index import edit_shared_index
+from cellresponse.releases.hub.shared_index import edit_shared_index, shared_index
 from cellresponse.releases.hub.trouble import NotThere, PassingTrouble, Report, persist, silent
 from cellresponse.releases.hub.upload import Plan, branch_of, plan_upload, upload
 from cellresponse.releases.layout import DESCRIPTOR, ROOT
@@ -115,6 +115,7 @@ def _push_once(
         refs = hub.refs()
         if refs is None:
             raise PassingTrouble("the new repository is not there yet", file=hub.name)
+    shared_index(hub).with_release(release)  # refuses the name of an alias, before anything is sent
     published = _is_published(hub, refs, release, folder)
     plan = Plan(unchanged=len(files))
     if not published:
@@ -179,6 +180,6 @@ def push_lines(pushed: Pushed) -> list[str]:
         return [f"{place} is published already with this content"]
     verb = "would send" if pushed.dry else "sent"
     return [
-        f"{verb} {pushed.files:,} files, {pushed.bytes:,} bytes, in {pushed.commits} commits, to "
+        f"{verb} {pushed.files:,} files, {pushed.bytes:,} bytes, in {pushed.commits} commits to "
         f"{place}; {pushed.unchanged:,} files were there",
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -179,3 +181,28 @@ def test_fetch_by_http(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert paths == ["/a/model.safetensors", "/a/tokenizer.json"]
     assert (tmp_path / "t" / "model.safetensors").read_bytes() == b"weights"
     assert (tmp_path / "t" / "tokenizer.json").read_bytes() == b"words"
+
+
+def test_fetch_of_a_member_of_an_archive(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in ("inner/tokenizer.json", "inner/other.json"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 5
+            archive.addfile(entry, io.BytesIO(b"words"))
+    with http_server() as server:
+        server.answers = [Answer(b"weights"), Answer(packed.getvalue())]
+        files = (
+            WeightFile("model.safetensors", "weights", f"{server.url}/model.safetensors"),
+            WeightFile(
+                "tokenizer.json", "vocabulary", f"{server.url}/a.tar.gz#inner/tokenizer.json"
+            ),
+        )
+        monkeypatch.setattr(TGPT, "card", replace(TGPT.card, files=files))
+        to = tmp_path / "t"
+        code, _, stderr = run("models", "fetch", "tgpt", "--to", to, "--cache", tmp_path / "c")
+    assert code == 0, stderr
+    assert sorted(path.name for path in to.iterdir()) == ["model.safetensors", "tokenizer.json"]
+    assert (to / "tokenizer.json").read_bytes() == b"words"

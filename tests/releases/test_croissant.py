@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,3 +70,16 @@ def test_matrices_are_described(mini_release: Release) -> None:
     described = json.loads((mini_release.folder / "croissant.json").read_text())
     named = {one["@id"] for one in described["distribution"]}
     assert {"matrices/MINI1.zarr", "matrices/MINI2.zarr", "tables/labels.parquet"} <= named
+
+
+def test_counts_as_lists_are_described(mini_release: Release, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(mini_release.folder, tmp_path / "mini"))
+    (folder / "expression").mkdir()
+    rows = {"cell_id": ["a", "b"], "genes": [[1, 5], [2]], "counts": [[3, 1], [9]]}
+    pq.write_table(pa.table(rows), folder / "expression" / "MINI1.00000.parquet")
+    write_croissant(folder, dict(mini_release.root), [{"name": "a", "title": "CC0"}])
+    found = records(folder, "expression")
+    assert [{key: list(value) for key, value in row.items()} for row in found] == [
+        {"cell_id": ["a"], "genes": [1, 5], "counts": [3, 1]},
+        {"cell_id": ["b"], "genes": [2], "counts": [9]},
+    ]

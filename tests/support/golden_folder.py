@@ -71,20 +71,23 @@ def features(x: Tensor, projection: Tensor, largest: Tensor | None) -> Tensor:
 
 
 def performer(x: Tensor, valued: Tensor, heads: int, head: int, depth: int, number: int) -> Tensor:
-    """Performer layers over one cell, x (length, width)."""
-    width = x.shape[1]
+    """Performer layers over a batch with one key maximum; x (cells, length, width)."""
+    width = x.shape[2]
     for at in range(depth):
         key = f"performer.net.layers.{at}"
         y = norm(x, f"{key}.0.norm")
         q, k, v = (linear(y, f"{key}.0.fn.to_{n}", heads * head, bias=False) for n in "qkv")
-        q, k, v = (z.view(-1, heads, head).transpose(0, 1) for z in (q, k, v * valued[:, None]))
+        q, k, v = (z.unflatten(2, (heads, head)) for z in (q, k, v * valued[:, :, None]))
         projection = draw(f"{key}.0.fn.fast_attention.projection_matrix", number, head)
         largest = (k / head**0.25 @ projection.T).amax()
-        out = []
-        for i in range(heads):
-            pairs = features(q[i], projection, None) @ features(k[i], projection, largest).T
-            out.append(pairs @ v[i] / pairs.sum(1, keepdim=True))
-        x = x + linear(torch.cat(out, 1), f"{key}.0.fn.to_out", width)
+        out = torch.zeros_like(v)  # (cells, length, heads, head)
+        for cell in range(len(x)):
+            for i in range(heads):
+                asked = features(q[cell, :, i], projection, None)
+                keys = features(k[cell, :, i], projection, largest)
+                total = asked @ keys.sum(0)[:, None]
+                out[cell, :, i] = asked @ (keys.T @ v[cell, :, i]) / total
+        x = x + linear(out.flatten(2), f"{key}.0.fn.to_out", width)
         y = nn.functional.gelu(linear(norm(x, f"{key}.1.norm"), f"{key}.1.fn.fn.w1", 4 * width))
         x = x + linear(y, f"{key}.1.fn.fn.w2", width)
     return norm(x, "norm")

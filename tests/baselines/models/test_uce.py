@@ -26,8 +26,6 @@ from cellresponse.baselines.models.uce import (
     CHROMOSOMES,
     CLOSE,
     CLS,
-    DRAWS,
-    LENGTH,
     LOCATIONS,
     OFFSETS,
     PROTEINS,
@@ -114,21 +112,21 @@ def test_a_sentence_is_read_back(
 
 def test_genes_are_drawn_by_their_weight() -> None:
     weights = np.log1p([1.0, 3.0, 0.0, 40.0])
-    drawn = np.concatenate([sample(weights, 5, seed)[0] for seed in range(100)])
-    assert len(drawn) == 100 * DRAWS
+    drawn = np.concatenate([sample(weights, 1024, 5, seed)[0] for seed in range(100)])
+    assert len(drawn) == 100 * 1024
     share = np.bincount(drawn, minlength=4) / len(drawn)
     # Standard error below 0.0016.
     np.testing.assert_allclose(share, weights / weights.sum(), atol=0.007)
     assert share[2] == 0
-    first, order = sample(weights, 5, 7)
-    again, same = sample(weights, 5, 7)
+    first, order = sample(weights, 9, 5, 7)
+    again, same = sample(weights, 9, 5, 7)
     assert np.array_equal(first, again)
     assert sorted(order) == sorted(same) == list(range(5))
-    assert len(sample(weights[:0], 5, 7)[0]) == 0
+    assert len(sample(weights[:0], 9, 5, 7)[0]) == 0
 
 
 def test_tokens_and_embeddings_are_each_cells_own(model: UCE, batch: Batch) -> None:
-    assert batch.lengths.max() <= LENGTH
+    assert batch.lengths.max() <= TINY.pad_length
     assert_tokens_are_each_cells_own(model)
     assert_batch_is_irrelevant(model, batch)
     torch.testing.assert_close(model.embed(batch).norm(dim=1), torch.ones(3))
@@ -146,12 +144,14 @@ def test_tokens_do_not_depend_on_the_order_of_columns(model: UCE, batch: Batch) 
 
 
 def test_a_cell_without_known_genes_is_kept(model: UCE) -> None:
-    genes = Genes(np.array(["a", "b"]), np.array(["gene3", "unknown"]))  # found as GENE3, on chromosome 4
+    genes = Genes(
+        np.array(["a", "b"]), np.array(["gene3", "unknown"])
+    )  # found as GENE3, on chromosome 4
     counts = Counts(
         np.array([5, 2]), np.array([0, 1], np.int32), np.array([0, 1, 2]), np.zeros(2, np.uint64)
     )
     batch = model.tokenise(counts, genes)
-    assert batch.lengths.tolist() == [1 + DRAWS + 2, 1]
+    assert batch.lengths.tolist() == [1 + TINY.sample_size + 2, 1]
     assert set(batch.fields["token"].tolist()) == {CLS, CLOSE, 4 + 3, CHROMOSOMES + 16}
     assert model.embed(batch).isfinite().all()
 
@@ -169,9 +169,9 @@ def test_as_published_padding_leaks_in(model: UCE, batch: Batch) -> None:
     exact = model.embed(batch)
     model.as_published = True
     tokens, mask = model.inputs(batch)
-    assert tokens.shape == (3, LENGTH)
+    assert tokens.shape == (3, TINY.pad_length)
     assert mask is not None
-    assert mask.sum(1).tolist() == (LENGTH - batch.lengths).tolist()
+    assert mask.sum(1).tolist() == (TINY.pad_length - batch.lengths).tolist()
     published = model.embed(batch)
     assert (published - exact).abs().max() > 1e-4
     # Padding to the same width, it does not depend on batch mates.

@@ -12,7 +12,8 @@ from loopback_hub import Fault, LoopbackHub
 from renamed import renamed
 
 import cellresponse
-from cellresponse.releases.hub.pull import Part, pull
+from cellresponse.releases.hub.part import Part
+from cellresponse.releases.hub.pull import pull
 from cellresponse.releases.hub.push import push
 from cellresponse.releases.hub.repo import HubRepo
 from cellresponse.releases.hub.shared_index import edit_shared_index
@@ -130,6 +131,10 @@ def test_part_is_not_pushed(published: LoopbackHub, tmp_path: Path) -> None:
         (Part(study=("MINI9",)), "MINI1, MINI2"),
         (Part(drug="synthetic-drug-z"), "synthetic-drug-a"),
         (Part(response="immune"), "resistant, sensitive"),
+        (
+            Part(study=("MINI2",), drug="synthetic-drug-b"),
+            "no study of the release",
+        ),
     ],
 )
 def test_part_that_is_not_there(

@@ -14,10 +14,12 @@ from renamed import renamed
 
 from cellresponse.releases.hub import upload
 from cellresponse.releases.hub.push import push
+from cellresponse.releases.hub.repo import HubRepo
+from cellresponse.releases.hub.shared_index import edit_shared_index
 from cellresponse.releases.layout import files_of
 from cellresponse.releases.release import Release
 from cellresponse.releases.verify import Verified
-from cellresponse.schema.errors import CellResponseError, HubError, ReleaseError
+from cellresponse.schema.errors import CellResponseError, EvidenceError, HubError, ReleaseError
 
 Run = Callable[..., tuple[int, str, str]]
 REPO = "org/data"
@@ -194,6 +196,17 @@ def test_release_that_changes_while_it_is_pushed(
     with pytest.raises(CellResponseError):
         push(other, REPO)
     assert hub.state.repo(REPO).tags == {}
+
+
+def test_release_with_the_name_of_an_alias(
+    hub: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    push(mini_release.folder, REPO)
+    edit_shared_index(HubRepo(REPO), lambda index: index.with_alias("latest", "mini"), "alias")
+    other = renamed(mini_release.folder, tmp_path / "latest", release="latest")
+    with pytest.raises(EvidenceError, match="name of an alias"):
+        push(other, REPO)
+    assert set(hub.state.repo(REPO).tags) == {"mini"}
 
 
 @pytest.mark.parametrize("name", ["data", "org/da ta", "a/b/c", "https://example.org/a"])

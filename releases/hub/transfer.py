@@ -1,0 +1,96 @@
+"""Fetch files of a release into a folder, and check every one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cellresponse.releases.canonical import file_sha256
+from cellresponse.releases.hub.repo import HubRepo
+from cellresponse.releases.hub.trouble import Report, persist
+from cellresponse.releases.layout import DESCRIPTOR, ROOT
+from cellresponse.releases.root import NamedFile, named_files, read_root, wrong_bytes
+from cellresponse.schema.errors import HubError
+from cellresponse.schema.storage import storage_errors
+
+__all__ = ["Transfer"]
+
+AT_ONCE = 8
+
+
+class Transfer:
+    """Fetches the files of one commit into a folder, by way of a hidden folder beside it."""
+
+    def __init__(self, hub: HubRepo, commit: str, to: Path, report: Report) -> None:
+        self.hub = hub
+        self.commit = commit
+        self.to = to
+        self.report = report
+        self.staging = to.absolute().parent / f".{to.absolute().name}.pull"
+
+    def descriptors(self, name: str) -> tuple[dict[str, Any], dict[str, NamedFile]]:
+        """Fetch `release.json` and `datapackage.json`; give what they say."""
+        self.staging.mkdir(parents=True, exist_ok=True)
+        persist(lambda: self.hub.download(ROOT, self.commit, self.staging, again=True), self.report)
+        root = read_root(self.staging)
+        if root["release"] != name:
+            raise HubError("the tag holds another release", file=self.hub.name, value=name)
+        self._download(DESCRIPTOR, root["datapackage_sha256"])
+        return root, named_files(self.staging, root)
+
+    def place_descriptors(self) -> None:
+        """Put them in place: the folder becomes a release."""
+        for name in (DESCRIPTOR, ROOT):
+            os.replace(self.staging / name, self.to / name)
+
+    def fetch(self, files: Iterable[NamedFile]) -> list[NamedFile]:
+        """Fetch those files that are not there, or not right; give them."""
+        files = list(files)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            missing = [
+                file
+                for file, right in zip(files, pool.map(self._is_right, files), strict=True)
+                if not right
+            ]
+        if missing:
+            size = sum(file.bytes for file in missing)
+            self.report(f"fetching {len(missing)} files, {size:,} bytes")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            running = [pool.submit(self._fetch_one, file) for file in missing]
+            try:
+                for done in running:
+                    done.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return missing
+
+    def _is_right(self, file: NamedFile) -> bool:
+        return (self.to / file.path).is_file() and wrong_bytes(self.to, file) is None
+
+    def _fetch_one(self, file: NamedFile) -> None:
+        path = self._download(file.path, file.sha256)
+        place = self.to / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+
+    def _download(self, path: str, sha256: str) -> Path:
+        """Fetch one file into the hidden folder, and check it; a wrong one is fetched again."""
+        for again in (False, True):
+            with storage_errors(self.to):
+                got = persist(
+                    lambda again=again: self.hub.download(  # type: ignore[misc]
+                        path, self.commit, self.staging, again=again
+                    ),
+                    self.report,
+                )
+            if file_sha256(got) == sha256:
+                return got
+        raise HubError(
+            "the file on the Hub is not the one that the release names",
+            file=f"{self.hub.name}: {path}",
+            hint="Report it to the publisher of the release",
+        )
