@@ -199,13 +199,21 @@ def diff_command(old: Path, new: Path, as_json: bool) -> None:
 
 @command("info")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--tasks", is_flag=True, help="Instead, every task with the class counts of its folds."
+)
 @json_option
-def info_command(folder: Path, as_json: bool) -> None:
+def info_command(folder: Path, tasks: bool, as_json: bool) -> None:
     """Summarise a release: studies, cells and labels, counted per step and reason."""
     from cellresponse.releases.info import summarise
     from cellresponse.releases.release import load
+    from cellresponse.releases.task_summary import fold_lines, list_splits
 
-    _show(summarise(load(folder)), as_json)
+    if tasks:
+        splits = list_splits(load(folder))
+        click.echo(json.dumps(splits, indent=2) if as_json else "\n".join(fold_lines(splits)))
+    else:
+        _show(summarise(load(folder)), as_json)
 
 
 @command("shuffle")
@@ -499,7 +507,7 @@ def models_fetch_command(name: str, to: Path | None, cache: Path) -> None:
 @click.option("--cells", type=click.IntRange(min=20), default=2000, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True)
+@click.option("--learning-rate", type=float, default=5e-3, show_default=True)
 @seed_option
 @click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")
 def models_pretrain_command(model: str, release: Path, out: Path, **options: Any) -> None:

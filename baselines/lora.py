@@ -131,7 +131,7 @@ class Adapters:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             for name in self.modules:
-                named[name].reset_lora_parameters(ADAPTER, True)  # type: ignore[operator]
+                named[name].reset_lora_parameters(ADAPTER, True)
             for name, value in self.others.items():
                 self.model.network.get_parameter(name).copy_(value)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cellresponse.releases.release import Release
     from cellresponse.releases.tasks import Task
 
-__all__ = ["Fold", "class_counts", "folds"]
+__all__ = ["Fold", "class_counts", "counts_of_folds", "folds"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,11 @@ def class_counts(release: Release, task: Task, split: str) -> list[dict[str, int
         fold, train_sensitive, train_resistant, test_sensitive, test_resistant; by fold.
         Empty where the split cannot be made.
     """
-    rows = _rows(release, task, split).to_pylist()
+    return counts_of_folds(_rows(release, task, split).to_pylist())
+
+
+def counts_of_folds(rows: list[dict[str, Any]]) -> list[dict[str, int]]:
+    """Count as `class_counts` does, from the rows of one split of one task."""
     numbers = sorted({row["fold"] for row in rows if row["fold"] is not None})
     return [{"fold": fold, **_sides(rows, fold)} for fold in numbers]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cellresponse.releases.release import Release
+from cellresponse.releases.splits import counts_of_folds
 from cellresponse.releases.tasks import tasks
 
-__all__ = ["cohort_lines", "summarise_tasks", "task_lines"]
+__all__ = ["cohort_lines", "fold_lines", "list_splits", "summarise_tasks", "task_lines"]
 
 
 def summarise_tasks(release: Release) -> dict[str, dict[str, Any]]:
@@ -47,4 +48,40 @@ def cohort_lines(cohorts: dict[str, Any]) -> list[str]:
             f"  {name:<24}{cohort['cells']:>9,} cells, {len(cohort['batches'])} batches; "
             f"iLISI {before:.2f} -> {after:.2f}"
         )
+    return lines
+
+
+def list_splits(release: Release) -> list[dict[str, Any]]:
+    """Give every split of every task with the class counts of its folds.
+
+    Returns
+    -------
+    list of dict
+        task_id, split, `not_evaluable` (why it cannot be made; None: it can), and `folds`:
+        fold, train_sensitive, train_resistant, test_sensitive, test_resistant.
+    """
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in release.tables["splits"].to_pylist():
+        rows.setdefault((row["task_id"], row["split"]), []).append(row)
+    return [
+        {
+            "task_id": task_id,
+            "split": split,
+            "not_evaluable": found[0]["not_evaluable"] if found[0]["group_id"] is None else None,
+            "folds": counts_of_folds(found),
+        }
+        for (task_id, split), found in rows.items()
+    ]
+
+
+def fold_lines(splits: list[dict[str, Any]]) -> list[str]:
+    """Write `list_splits` as text: tested cells, sensitive+resistant, fold by fold."""
+    lines, last = [], None
+    for split in splits:
+        if split["task_id"] != last:
+            last = split["task_id"]
+            lines.append(last)
+        tested = [f"{f['test_sensitive']}+{f['test_resistant']}" for f in split["folds"]]
+        said = split["not_evaluable"] or " ".join(tested)
+        lines.append(f"  {split['split']:<8} {said}")
     return lines

@@ -37,7 +37,7 @@ class Results(_Table):
     seed: Int = pr.Field(ge=0, description="Seed of model and training")
     model: Text = pr.Field(description="Model or comparator")
     weights_hash: Text = pr.Field(nullable=True, description="sha256 of the weights; null: none")
-    strategy: Text = pr.Field(
+    strategy: Text = pr.Field(  # type: ignore[assignment] # Pandera has a method of that name
         isin=["comparator", "frozen", "lora", "submitted"], description="How it was trained"
     )
     options: Text = pr.Field(description="Other options, JSON with sorted keys")
@@ -63,7 +63,9 @@ class Predictions(_Table):
     fold: Text = pr.Field(description="Fold")
     seed: Int = pr.Field(ge=0, description="Seed of model and training")
     model: Text = pr.Field(description="Model or comparator")
-    strategy: Text = pr.Field(description="How it was trained")
+    strategy: Text = pr.Field(  # type: ignore[assignment] # Pandera has a method of that name
+        description="How it was trained"
+    )
     cell_id: Text = pr.Field(description="Cell; with `#drug` where a fault copies cells")
     sample_id: Text = pr.Field(description="Sample of the cell")
     response: Text = pr.Field(isin=["sensitive", "resistant"], description="Label")

@@ -61,6 +61,18 @@ def test_info(mini_release: Release, run: Run) -> None:
     assert sum(row["cells"] for row in summary["labels"]) == 61
 
 
+def test_info_of_tasks(mini_release: Release, run: Run) -> None:
+    code, stdout, _ = run("info", mini_release.folder, "--tasks")
+    assert code == 0
+    assert "pooled/primary/human/regimen=synthetic-drug-a/synthetic-drug-a" in stdout
+    listed = json.loads(run("info", mini_release.folder, "--tasks", "--json")[1])
+    assert len({(row["task_id"], row["split"]) for row in listed}) == len(listed)
+    for row in listed:
+        assert (row["not_evaluable"] is None) == bool(row["folds"])
+        for fold in row["folds"]:
+            assert min(fold["train_sensitive"], fold["train_resistant"]) > 0
+
+
 def test_diff(mini_release: Release, project: Project, tmp_path: Path, run: Run) -> None:
     code, stdout, _ = run("diff", mini_release.folder, mini_release.folder)
     assert (code, "the content is the same" in stdout) == (0, True)

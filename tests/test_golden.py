@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 import cellresponse
+from cellresponse.releases.splits import folds
+from cellresponse.releases.tasks import tasks
 from cellresponse.schema.version import SCHEMA_VERSION
 
 DATA = Path(__file__).parent / "data"
-HASHES = {1: "8a93fe10875e7574aaa03cdb45a23946b776fa549337e5a2ded0c643340b46ff"}
+HASHES = {1: "ea74fbd01560b179c3866507d7ad9ac97953da89772ff197994bfa5575d73c1f"}
 """Content hash of the golden release of each schema."""
 
 
@@ -41,3 +43,6 @@ def test_golden_release(schema: int, tmp_path: Path) -> None:
     stored = anndata.read_zarr(release.matrix("MINI2"))
     assert stored.shape == (16, 30)
     assert np.asarray(stored.X.sum()) == stored.obs["n_counts"].sum()
+    (task,) = tasks(release, track="pooled", by="regimen", drug="synthetic-drug-a")
+    tested = [fold.test for fold in folds(release, task, "study")]
+    assert sum(map(len, tested)) == task.n_sensitive + task.n_resistant == 38

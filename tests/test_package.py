@@ -17,7 +17,7 @@ from cellresponse.curation.descriptor import describe_curation
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = ("schema", "curation", "builders", "releases")
+PACKAGES = ("schema", "curation", "builders", "releases", "baselines")
 
 
 def test_every_package_folder_is_listed() -> None:

@@ -44,6 +44,12 @@ class TaskCells:
         """Give the number of cells."""
         return len(self.sensitive)
 
+    def all_counts(self) -> sp.csr_matrix:
+        """Give the counts of cells that were made with them."""
+        if self.counts is None:
+            raise ValueError("these cells were made without counts")
+        return self.counts
+
     def take(self, rows: NDArray[np.integer]) -> TaskCells:
         """Give some of the cells."""
         return replace(

@@ -21,9 +21,7 @@ class Comparator(Protocol):
     itself and takes both sides from here.
     """
 
-    def __call__(
-        self, train: TaskCells, test: TaskCells, *, seed: int, **options: Any
-    ) -> NDArray[np.float64]:
+    def __call__(self, train: TaskCells, test: TaskCells, *, seed: int) -> NDArray[np.float64]:
         """Give (test cells,) probabilities of sensitive."""
         ...
 

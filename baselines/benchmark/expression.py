@@ -56,15 +56,16 @@ class ExpressionFeatures:
 
         genes = highly_variable(train)
         chosen = train[:, genes].toarray()
-        mean, scale = chosen.mean(axis=0), np.maximum(chosen.std(axis=0), SMALLEST_SCALE)
+        mean = chosen.mean(axis=0).astype(np.float32)
+        scale = np.maximum(chosen.std(axis=0), SMALLEST_SCALE).astype(np.float32)
         scaled = _scaled(chosen, mean, scale)
         components = min(COMPONENTS, *scaled.shape)
         pca = PCA(components, svd_solver="randomized", random_state=seed).fit(scaled)
         return cls(
             {
                 "genes": genes,
-                "mean": mean.astype(np.float32),
-                "scale": scale.astype(np.float32),
+                "mean": mean,
+                "scale": scale,
                 "centre": pca.mean_.astype(np.float32),
                 "components": pca.components_.astype(np.float32),
             }

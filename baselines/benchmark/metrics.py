@@ -77,10 +77,12 @@ def score(
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("a probability is NaN or outside 0 to 1")
     called = probability >= THRESHOLD
-    ranked = probability if ranks is None else np.asarray(ranks, np.float64)
+    ranked: NDArray[np.float64] = (
+        probability.astype(np.float64) if ranks is None else np.asarray(ranks, np.float64)
+    )
+    plain = probability.astype(np.float64)
     return [
-        _one(name, truth, ranked if name in RANK_METRICS else probability, called)
-        for name in METRICS
+        _one(name, truth, ranked if name in RANK_METRICS else plain, called) for name in METRICS
     ]
 
 

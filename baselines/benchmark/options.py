@@ -75,7 +75,7 @@ class BenchmarkOptions:
 
     def recorded(self, strategy: str) -> str:
         """Give what a result depends on, beside its own columns, as JSON."""
-        found = {
+        found: dict[str, Any] = {
             "stars": self.stars,
             "harmony": self.harmony,
             "as_published": sorted(self.as_published),

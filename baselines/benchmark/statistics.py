@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +76,7 @@ class Comparison:
 
 
 def compare_models(
-    values: dict[str, Sequence[float | None]], test_share: float, *, shared_training: bool
+    values: Mapping[str, Sequence[float | None]], test_share: float, *, shared_training: bool
 ) -> list[Comparison]:
     """Test every pair of models on the folds where both have a value.
 

@@ -62,10 +62,11 @@ def submit(release: Release, options: BenchmarkOptions, file: Path, out: Path) -
     accepted: list[tuple[Identity, list[FoldPrediction]]] = []
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     for (model, task, split), group in rows.groupby(["model", "task", "split"], sort=True):
-        if (task, split) not in known:
-            problems.append(_unknown(file, group, release, task, split, known))
+        named = (str(task), str(split))
+        if named not in known:
+            problems.append(_unknown(file, group, release, *named, known))
             continue
-        job, of_job = known[(task, split)]
+        job, of_job = known[named]
         try:
             folds = list(_folds(file, job, group))
         except ReleaseError as error:
@@ -171,23 +172,23 @@ def _same_cells(
 ) -> None:
     strange = ~rows["cell_id"].isin(cells["cell_id"])
     if strange.any():
-        first = rows[strange].iloc[0]
+        first = int(np.flatnonzero(strange.to_numpy())[0])
         raise ReleaseError(
             f"is no test cell of fold {fold}",
             file=file,
-            row=int(first.name) + 2,
+            row=int(rows.index.to_numpy()[first]) + 2,
             column="cell_id",
-            value=first["cell_id"],
+            value=rows["cell_id"].iloc[first],
         )
     twice = rows["cell_id"].duplicated()
     if twice.any():
-        first = rows[twice].iloc[0]
+        first = int(np.flatnonzero(twice.to_numpy())[0])
         raise ReleaseError(
             f"is predicted twice in fold {fold}",
             file=file,
-            row=int(first.name) + 2,
+            row=int(rows.index.to_numpy()[first]) + 2,
             column="cell_id",
-            value=first["cell_id"],
+            value=rows["cell_id"].iloc[first],
         )
     missing = cells[~cells["cell_id"].isin(rows["cell_id"])]
     if len(missing):

@@ -49,8 +49,8 @@ def summary_lines(results: pd.DataFrame) -> Iterator[str]:
 
 def _cell(group: pd.DataFrame) -> str:
     """Mean over tasks of the folds' mean; of the pooled predictions where folds have none."""
-    folds = pd.to_numeric(group["mean"]).mean()
-    if pd.notna(folds):
-        return f"{folds:.3f}"
-    pooled = pd.to_numeric(group["pooled"]).mean()
-    return "undefined" if pd.isna(pooled) else f"{pooled:.3f} (pooled)"
+    for column, mark in (("mean", ""), ("pooled", " (pooled)")):
+        values = group[column].dropna().to_numpy(float)
+        if len(values):
+            return f"{values.mean():.3f}{mark}"
+    return "undefined"

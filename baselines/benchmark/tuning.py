@@ -17,7 +17,7 @@ from cellresponse.baselines.benchmark.plan import Folds, Job
 
 if TYPE_CHECKING:
     from cellresponse.baselines.lora import Tuned
-    from cellresponse.baselines.models.interface import Batch
+    from cellresponse.baselines.models.interface import Batch, Model
     from cellresponse.releases.release import Release
 
 __all__ = ["tune_and_predict"]
@@ -83,16 +83,13 @@ def tune_and_predict(
     )
 
 
-def _tokens(release: Release, job: Job, model: object) -> Batch:
+def _tokens(release: Release, job: Job, model: Model) -> Batch:
     """Tokens of the job's cells, in their order."""
     from cellresponse.baselines.embed.cells import counts_of_rows, genes_of, organism_of
-    from cellresponse.baselines.models.interface import Model
 
-    if not isinstance(model, Model):
-        raise TypeError("not a model")
     organism = organism_of(release, str(job.cells["study_id"].iloc[0]))
     counts = counts_of_rows(counts_of(release, job.cells), physical_ids(job.cells))
-    return model.tokenise(counts, genes_of(release, organism))
+    return model.fine_tuning(model.tokenise(counts, genes_of(release, organism)))
 
 
 def _with_dropout(tuned: Tuned, batch: Batch, seed: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,8 @@ def cells_of_file(path: Path, release: Release, recipe: Recipe, organism: str) -
     import anndata
 
     read = read_user_cells(path, release, organism)
-    obs = anndata.read_h5ad(path, backed="r").obs.reset_index(names="cell_id").astype(str)
+    table: Any = anndata.read_h5ad(path, backed="r").obs
+    obs: pd.DataFrame = table.reset_index(names="cell_id").astype(str)
     needed = {"response", *recipe.train, *(recipe.test or {}), *filter(None, [recipe.leave_out])}
     for column in sorted(needed - set(obs.columns)):
         raise SourceFileError(

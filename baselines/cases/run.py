@@ -162,7 +162,7 @@ def _require_both(cells: TaskCells, rows: NDArray[np.int64]) -> None:
 
 
 def _scores(recipe: Recipe, cells: TaskCells, folds: list[_Fold], seed: int) -> pd.DataFrame:
-    logged = log_normalise(cells.counts)
+    logged = log_normalise(cells.all_counts())
     rows: list[dict[str, Any]] = []
     for features in ("as measured", "Harmony"):
         predicted: dict[str, list[NDArray[Any]]] = {}
@@ -192,7 +192,7 @@ def _genes(release: Release, train: TaskCells, organism: str, seed: int) -> pd.D
     """Give genes by their weight in a logistic regression, led back through the components."""
     from sklearn.linear_model import LogisticRegression
 
-    logged = log_normalise(train.counts)
+    logged = log_normalise(train.all_counts())
     features = ExpressionFeatures.fit(logged, seed)
     fitted = LogisticRegression(max_iter=1000).fit(features(logged), train.sensitive)
     weight = fitted.coef_[0] @ features.arrays["components"]
@@ -244,18 +244,13 @@ def case_lines(result: CaseResult) -> Iterator[str]:
     wide = result.scores[result.scores["metric"].isin(["auroc", "accuracy"])]
     yield f"{'model':<22}{'features':<14}{'accuracy':>10}{'AUROC':>10}{'published AUROC':>18}"
     for (features, model), group in wide.groupby(["features", "model"], sort=False):
-        values = group.set_index("metric")
-        shown = [
-            "undefined"
-            if pd.isna(values.loc[metric, "value"])
-            else f"{values.loc[metric, 'value']:.3f}"
-            for metric in ("accuracy", "auroc")
-        ]
-        published = values.loc["auroc", "published"]
-        told = "" if pd.isna(published) else _shown(published)
+        values = group.set_index("metric")[["value", "published"]].astype(float)
+        shown = [_shown(values["value"][metric]) for metric in ("accuracy", "auroc")]
+        published = values["published"]["auroc"]
+        told = "" if np.isnan(published) else _shown(published)
         yield f"{model:<22}{features:<14}{shown[0]:>10}{shown[1]:>10}{told:>18}"
     yield "top genes: " + ", ".join(result.genes["gene_name"].head(10))
 
 
 def _shown(value: float) -> str:
-    return "undefined" if pd.isna(value) else f"{value:.3f}"
+    return "undefined" if np.isnan(value) else f"{value:.3f}"

@@ -150,15 +150,13 @@ def _closing(out: Path) -> str:
     return line
 
 
-def _on_cluster(setting: Setting, blocks: list[Block], address: str | None) -> Iterator[Block]:
+def _on_cluster(setting: Setting, blocks: list[Block], address: str) -> Iterator[Block]:
     from distributed import as_completed
 
     from cellresponse.builders.schedule import cluster
 
     with cluster(address) as client:
-        futures = {
-            client.submit(embed_one, setting, block, pure=False): block for block in blocks
-        }
+        futures = {client.submit(embed_one, setting, block, pure=False): block for block in blocks}
         try:
             for future in as_completed(futures):
                 future.result()

@@ -130,7 +130,8 @@ def part_path(parts: Path, block: Block) -> Path:
 def _keep(path: Path, embedding: NDArray[np.float32], more: Mapping[str, NDArray[Any]]) -> None:
     """Write a part beside its name and rename it: what is there is whole."""
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(unfinished, embedding=embedding, **more)
+    arrays: dict[str, Any] = {"embedding": embedding, **more}
+    np.savez(unfinished, **arrays)
     unfinished.replace(path)
 
 

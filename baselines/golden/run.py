@@ -24,6 +24,9 @@ MODULES = {
     "uce": "uce",
 }
 
+SLOW = ("scbert", "cellm", "scfoundation", "scgpt")
+"""Models whose comparison can be limited to some cells."""
+
 
 @dataclass(frozen=True)
 class GoldenResult:
@@ -93,12 +96,21 @@ def run_golden(folder: Path, files: Path | None = None) -> Iterator[GoldenResult
         yield run_file(path, files)
 
 
-def run_file(path: Path, files: Path | None = None) -> GoldenResult:
-    """Compare one golden file."""
+def run_file(path: Path, files: Path | None = None, *, cells: int | None = None) -> GoldenResult:
+    """Compare one golden file.
+
+    Parameters
+    ----------
+    path, files
+        As in `run_golden`.
+    cells
+        Of the models that take minutes, compare this many cells only. None: all.
+    """
     golden = Golden.read(path, files)
     name = next((MODULES[start] for start in MODULES if golden.model.startswith(start)), None)
     if name is None:
         missing = Check("the model", False, note="there is no such model here")
         return GoldenResult(golden.model, [missing])
     module = importlib.import_module(f"cellresponse.baselines.golden.{name}")
-    return GoldenResult(golden.model, list(module.checks(golden)))
+    limit = {"cells": cells} if name in SLOW and cells is not None else {}
+    return GoldenResult(golden.model, list(module.checks(golden, **limit)))

@@ -99,8 +99,8 @@ def _official(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw genes (draws,) of counts (genes,), and give the place (codes,) of each chromosome."""
     state = np.random.RandomState(seed)
-    weights = torch.log1p(torch.from_numpy(counts))
-    weights = (weights / weights.sum()).numpy()
+    logged = torch.log1p(torch.from_numpy(counts))
+    weights = (logged / logged.sum()).numpy()
     chosen = state.choice(len(weights), size=draws, p=weights / weights.sum(), replace=True)
     order = np.unique(vocabulary.chromosome[chosen])
     state.shuffle(order)

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ class Inference(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Score the clusters of each cell, (cells, clusters)."""
-        return self.inference_qyx[0]["logits"](x)  # type: ignore[index, operator]
+        return self.inference_qyx[0]["logits"](x)  # type: ignore[index]
 
     def forward(self, x: Tensor, *, noise: bool) -> Tensor:
         """Give the latent mean (cells, latent) of states (cells, width)."""
@@ -210,14 +210,14 @@ class Network(nn.Module):
 
     def encode(self, sequences: Tensor) -> Tensor:
         """Let the cells of each sequence attend to each other, (sequences, cells, width)."""
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
+        for layer in cast("nn.ModuleList", self.encoder["layers"]):
             sequences = layer(sequences)
         return sequences
 
     @property
     def inference(self) -> Inference:
         """The head that gives the latent mean."""
-        return self.latent["layers"]["1"]["inference"]  # type: ignore[index, return-value]
+        return self.latent["layers"]["1"]["inference"]  # type: ignore[index]
 
     def logits(self, states: Tensor) -> Tensor:
         """Score the clusters (cells, clusters) of encoded cells (cells, width)."""
@@ -278,9 +278,8 @@ class CellPLM(Model):
         config = read_vocabulary(files)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(
-                replace(config, **TINY) if size == "tiny" else config, as_published=as_published
-            )
+            small = replace(config, **TINY)  # type: ignore[arg-type]
+            return cls(small if size == "tiny" else config, as_published=as_published)
 
     @classmethod
     def load(cls, weights: Path, *, as_published: bool) -> CellPLM:

@@ -48,7 +48,7 @@ from cellresponse.baselines.models.parts.pooling import masked_mean
 from cellresponse.baselines.models.parts.ranks import ranked
 
 if TYPE_CHECKING:
-    from transformers import BertPreTrainedModel
+    from transformers import BertForMaskedLM, BertForSequenceClassification
 
 __all__ = [
     "CONFIG",
@@ -183,10 +183,14 @@ class Geneformer(Model):
     lora_targets = ("query", "key", "value")
     lora_targets_as_published = ("query", "key", "value")
 
-    network: BertPreTrainedModel
+    network: BertForMaskedLM | BertForSequenceClassification
 
     def __init__(
-        self, network: BertPreTrainedModel, vocabulary: Vocabulary, *, as_published: bool
+        self,
+        network: BertForMaskedLM | BertForSequenceClassification,
+        vocabulary: Vocabulary,
+        *,
+        as_published: bool,
     ) -> None:
         self.network = network
         self.vocabulary = vocabulary
@@ -307,12 +311,13 @@ class GeneformerCardiomyopathies(Geneformer):
 
 def make_network(
     config: Mapping[str, Any], head: Literal["masked", "classifier"] = "masked"
-) -> BertPreTrainedModel:
+) -> BertForMaskedLM | BertForSequenceClassification:
     """Make the network with random weights, with the head that its checkpoint has."""
     from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-    kind = BertForMaskedLM if head == "masked" else BertForSequenceClassification
-    return kind(BertConfig(**config)).eval()
+    if head == "masked":
+        return BertForMaskedLM(BertConfig(**config)).eval()
+    return BertForSequenceClassification(BertConfig(**config)).eval()
 
 
 def read_vocabulary(weights: Path) -> Vocabulary:

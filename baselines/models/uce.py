@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -219,7 +219,8 @@ class Network(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width, deep = config.d_model, config.dropout
+        self.width = width = config.d_model
+        deep = config.dropout
         table = torch.empty(config.tokens, config.token_dim)  # 3 GB; untouched rows cost nothing
         self.pe_embedding = nn.Embedding.from_pretrained(table, freeze=True)
         self.encoder = nn.Sequential(
@@ -246,10 +247,11 @@ class Network(nn.Module):
         # A token recurs within and between cells: its 5,120 numbers are projected once.
         used, place = tokens.unique(return_inverse=True)
         vectors = F.normalize(self.pe_embedding(used), dim=1)  # (used, token_dim)
-        x = (self.encoder(vectors) * math.sqrt(self.encoder[0].out_features))[place]
+        x = (self.encoder(vectors) * math.sqrt(self.width))[place]
         x = self.pos_encoder(x)
-        *layers, last = self.transformer_encoder["layers"]  # type: ignore[misc]
-        for layer in layers:
+        stack = cast("nn.ModuleList", self.transformer_encoder["layers"])
+        last = stack[-1]
+        for layer in stack[:-1]:
             x = layer(x, mask)
         return last(x, mask, wanted)
 

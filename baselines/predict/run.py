@@ -19,7 +19,7 @@ from cellresponse.baselines.predict.train import train_head
 from cellresponse.baselines.predict.trained_head import TrainedHead, load_head, save_head
 from cellresponse.baselines.predict.user_cells import UserCells, read_user_cells
 from cellresponse.builders.progress import Report, silent
-from cellresponse.releases.content_hash import canonical_json
+from cellresponse.releases.canonical import canonical_json
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ModelError
 from cellresponse.schema.storage import storage_errors

@@ -162,7 +162,7 @@ def _calibration(held_out: _HeldOut) -> NDArray[np.float64]:
     from sklearn.linear_model import LogisticRegression
 
     truth, _, ranks = held_out
-    prior = float(log_odds(truth.mean()))
+    prior = float(log_odds(np.asarray(truth.mean())))
     fitted = LogisticRegression(C=1e3).fit((ranks + prior)[:, None], truth)
     slope = float(fitted.coef_[0, 0])
     return np.array([slope, fitted.intercept_[0]] if slope > 0 else [0.0, prior])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.metrics import log_odds
-from cellresponse.releases.content_hash import canonical_json
+from cellresponse.releases.canonical import canonical_json
 from cellresponse.schema.errors import ModelError
 from cellresponse.schema.storage import storage_errors
 

@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cellresponse.baselines.models.geneformer import PAD, Geneformer
 from cellresponse.baselines.models.interface import Batch, pad
 from cellresponse.baselines.models.scgpt import ScGPT
 
-__all__ = ["OBJECTIVES", "MaskedGenes", "MaskedValues", "Objective", "first_tokens"]
+__all__ = ["OBJECTIVES", "MaskedGenes", "MaskedValues", "Objective", "shortened"]
+
+SHORT = 512  # tokens of a cell in most of the steps: attention grows with their square
 
 
 class Objective(abc.ABC):
@@ -27,13 +30,14 @@ class Objective(abc.ABC):
         What it is, for the card.
     unit
         What the loss is measured in.
-    short
-        Tokens of a cell in most of the steps, the first of it. None: all in every step.
     """
 
     text: ClassVar[str]
     unit: ClassVar[str]
-    short: ClassVar[int | None] = None
+
+    @abc.abstractmethod
+    def shorten(self, batch: Batch, chance: torch.Generator) -> Batch:
+        """Give a part of every cell, for the steps that need not see all of it."""
 
     @abc.abstractmethod
     def loss(self, batch: Batch, chance: torch.Generator) -> Tensor:
@@ -58,12 +62,14 @@ class Objective(abc.ABC):
         """
 
 
-def first_tokens(batch: Batch, most: int) -> Batch:
-    """Cut every cell to its first tokens."""
-    lengths = np.minimum(batch.lengths, most)
-    place = np.arange(batch.offsets[-1]) - np.repeat(batch.offsets[:-1], batch.lengths)
-    kept = place < most
-    offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
+def shortened(batch: Batch, most: int, order: NDArray[np.floating]) -> Batch:
+    """Keep of every cell the `most` tokens that come first by `order` (tokens,), in place."""
+    row = np.repeat(np.arange(len(batch)), batch.lengths)
+    ranked = np.lexsort((order, row))
+    rank = np.arange(len(row)) - np.repeat(batch.offsets[:-1], batch.lengths)
+    kept = np.zeros(len(row), bool)
+    kept[ranked[rank < most]] = True
+    offsets = np.append(0, np.cumsum(np.minimum(batch.lengths, most))).astype(np.int64)
     return Batch({name: values[kept] for name, values in batch.fields.items()}, offsets)
 
 
@@ -75,11 +81,15 @@ class MaskedGenes(Objective):
         "of these become <mask>, 10 % another gene, 10 % stay; the gene is predicted"
     )
     unit = "nats a hidden gene"
-    short = 512
     share, mask = 0.15, 1
 
     def __init__(self, model: Geneformer) -> None:
         self.model = model
+
+    def shorten(self, batch: Batch, chance: torch.Generator) -> Batch:
+        """Give the genes of the highest ranks."""
+        del chance
+        return shortened(batch, SHORT, np.arange(batch.offsets[-1], dtype=np.float64))
 
     def loss(self, batch: Batch, chance: torch.Generator) -> Tensor:
         """Give the cross-entropy of the hidden genes."""
@@ -90,7 +100,7 @@ class MaskedGenes(Objective):
         shown = torch.where(hidden & (way < 0.8), self.mask, tokens)
         shown = torch.where(hidden & (way >= 0.9), other, shown)
         device = self.model.device
-        network = self.model.network
+        network: Any = self.model.network  # transformers' own class
         states = network.bert(shown.to(device), attention_mask=real.to(device)).last_hidden_state
         # The vocabulary is wide: scores of hidden positions only.
         scores = network.cls(states[hidden.to(device)])  # (hidden, vocabulary)
@@ -115,6 +125,12 @@ class MaskedValues(Objective):
 
     def __init__(self, model: ScGPT) -> None:
         self.model = model
+
+    def shorten(self, batch: Batch, chance: torch.Generator) -> Batch:
+        """Give <cls> and a sample of the genes, which have no order."""
+        order = torch.rand(int(batch.offsets[-1]), generator=chance).numpy()
+        order[batch.offsets[:-1]] = -1
+        return shortened(batch, SHORT, order)
 
     def loss(self, batch: Batch, chance: torch.Generator) -> Tensor:
         """Give the squared error of the hidden bins."""

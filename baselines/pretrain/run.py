@@ -14,7 +14,7 @@ from cellresponse.baselines.models.interface import Batch, Model
 from cellresponse.baselines.models.registry import get_model
 from cellresponse.baselines.pretrain.cells import medians, training_cells
 from cellresponse.baselines.pretrain.keep import Course, keep
-from cellresponse.baselines.pretrain.objectives import OBJECTIVES, Objective, first_tokens
+from cellresponse.baselines.pretrain.objectives import OBJECTIVES, Objective
 from cellresponse.baselines.pretrain.vocabularies import write_vocabulary
 from cellresponse.builders.progress import Report, silent
 from cellresponse.releases.release import load
@@ -25,7 +25,7 @@ __all__ = ["PretrainOptions", "pretrain"]
 HELD_OUT = 10  # one cell in so many is not trained on
 MOST_HELD = 200
 SHOWN = 20  # points of the loss curve
-SHORT_SHARE = 0.9  # of the steps see the first tokens only, as BERT was trained
+SHORT_SHARE = 0.9  # of the steps see a part of each cell, as BERT was trained
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PretrainOptions:
     cells: int = 2000
     steps: int = 400
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     seed: int = 0
     device: str = "cpu"
 
@@ -146,8 +146,8 @@ def _steps(
     losses: list[float] = []
     for step, rows in enumerate(_orders(len(batch), options, chance), start=1):
         cells = batch.take(rows.numpy())
-        if objective.short is not None and step <= options.steps * SHORT_SHARE:
-            cells = first_tokens(cells, objective.short)
+        if step <= options.steps * SHORT_SHARE:
+            cells = objective.shorten(cells, chance)
         optimiser.zero_grad()
         loss = objective.loss(cells, chance)
         loss.backward()

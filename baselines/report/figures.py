@@ -88,7 +88,7 @@ def _bars(board: pd.DataFrame) -> Iterator[Figure]:
             title=f"F1 by {kind}, track {track}",
             caption="Mean over tasks of the mean over folds, with the standard error over tasks; "
             "one row a split. The positive class is sensitive.",
-            table=table.assign(track=track, by=kind),
+            table=table.assign(track=str(track), by=str(kind)),
             drawing=drawing,
         )
 
@@ -117,7 +117,7 @@ def _radar(board: pd.DataFrame) -> Iterator[Figure]:
             name=f"radar-{track}",
             title=f"All metrics, track {track}, split by {split}",
             caption="Mean over tasks. A metric that is undefined for a model is left out.",
-            table=table.assign(track=track, split=split),
+            table=table.assign(track=str(track), split=split),
             drawing=drawing,
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.comparators import COMPARATORS
 from cellresponse.baselines.benchmark.statistics import compare_models
@@ -26,11 +26,14 @@ SITUATIONS = {
 LEVEL = 0.05
 
 
-def contender(row: Mapping[str, object]) -> str:
+def contender(model: str, strategy: str) -> str:
     """Name a model with its strategy, as one line of a table."""
-    if row["strategy"] in ("comparator", "submitted"):
-        return str(row["model"])
-    return f"{row['model']} ({row['strategy']})"
+    return model if strategy in ("comparator", "submitted") else f"{model} ({strategy})"
+
+
+def _contenders(rows: pd.DataFrame) -> list[str]:
+    pairs = zip(rows["model"], rows["strategy"], strict=True)
+    return [contender(str(model), str(strategy)) for model, strategy in pairs]
 
 
 def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
@@ -47,7 +50,7 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
     kept = ["track", "by", "category", "drug_id", "basis", "low", "high", "n_test"]
     keys = ["task", "split", "model", "strategy", "options", "seed", "metric"]
     found = means.merge(together[[*keys, *kept, "n_test_sensitive"]], on=keys)
-    found.insert(0, "contender", [contender(row) for row in found.to_dict("records")])
+    found.insert(0, "contender", _contenders(found))
     return found
 
 
@@ -67,7 +70,7 @@ def comparisons(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     ]
     tables = []
     for (task, split), group in rows.groupby(["task", "split"], sort=True):
-        named = group.assign(contender=[contender(row) for row in group.to_dict("records")])
+        named = group.assign(contender=_contenders(group))
         wide = named.pivot_table(
             index="fold", columns="contender", values="value", dropna=False, aggfunc="first"
         )
@@ -76,7 +79,9 @@ def comparisons(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
         }
         share = float(group["n_test"].mean()) / max(float(group["n_train"].mean()), 1.0)
         found = compare_models(values, share, shared_training=True)
-        tables.append(pd.DataFrame([vars(one) for one in found]).assign(task=task, split=split))
+        tables.append(
+            pd.DataFrame([vars(one) for one in found]).assign(task=str(task), split=str(split))
+        )
     columns = ["task", "split", "first", "second", "difference", "p", "p_corrected", "folds"]
     if not tables:
         return pd.DataFrame(columns=[*columns, "note"])
@@ -130,7 +135,7 @@ def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
         if one.first == best and one.p_corrected is not None and one.p_corrected < LEVEL
     }
     blind = means[[name for name in means.index if name in CONFOUNDED]]
-    confounded = None if blind.empty else float(blind.iloc[0])
+    confounded = None if blind.empty else float(blind.to_numpy(float)[0])
     others = [str(name) for name in means.index[1:] if name not in worse]
     return {
         "split": split,
@@ -138,11 +143,15 @@ def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
         "tasks": len(wide),
         "best": best,
         "mean": float(means.iloc[0]),
-        "sem": float(wide[best].sem()) if len(wide) > 1 else None,
+        "sem": _sem(wide[best].to_numpy(float)),
         "not_worse": ", ".join(others),
         "confounded": confounded,
         "advice": _advice(split, best, others, float(means.iloc[0]), confounded, len(wide)),
     }
+
+
+def _sem(values: NDArray[np.float64]) -> float | None:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _advice(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 __all__ = ["embedding_maps"]
 
@@ -54,7 +55,7 @@ def embedding_maps(folder: Path, cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def _umap(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap warns of the single thread that a seed needs
         from umap import UMAP
