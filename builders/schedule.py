@@ -66,7 +66,7 @@ def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
     # A forked copy of this process, which has threads (Arrow, Rust codecs), can hang. Workers are
     # forked from a server without any, which has imported what they need: once for all of them.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([build_study.__module__])
+    context.set_forkserver_preload(["cellresponse.builders.study_worker"])
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         futures = {pool.submit(build_study, job): job for job in _largest_first(jobs)}
         try:

@@ -41,8 +41,10 @@ def cells_of(task: Task, tables: Tables, spec: Mapping[str, Any]) -> pa.Table:
     pyarrow.Table
         Columns as `Task.cells` says.
     """
-    said = _one_a_cell(_said(task, tables, spec))
-    return _with_cells(said, tables, [("study_id", "ascending"), ("row", "ascending")])
+    labels = _labels(task, tables, spec)
+    cells = _cells(labels, tables)
+    order = [("study_id", "ascending"), ("row", "ascending")]
+    return _with_cells(_one_a_cell(_pairs(labels, cells)), cells, tables).sort_by(order)
 
 
 def label_pairs_of(task: Task, release: Release) -> pa.Table:
@@ -51,29 +53,33 @@ def label_pairs_of(task: Task, release: Release) -> pa.Table:
     Columns as `Task.cells` says, sorted by study, row, drug and basis. For whoever wants to
     show what it does to a score when cells are copied, one for each comparison.
     """
-    said = _said(task, release.tables, release.root["spec"])
+    labels = _labels(task, release.tables, release.root["spec"])
+    cells = _cells(labels, release.tables)
     order = [(name, "ascending") for name in ("study_id", "row", "drug_id", "basis")]
-    return _with_cells(said, release.tables, order)
+    return _with_cells(_pairs(labels, cells), cells, release.tables).sort_by(order)
 
 
-def _said(task: Task, tables: Tables, spec: Mapping[str, Any]) -> pa.Table:
+def _cells(labels: pa.Table, tables: Tables) -> pa.Table:
+    """Cells of the samples that labels are of."""
+    cells = tables["cells"].select(CELL_COLUMNS)
+    return cells.filter(pc.is_in(cells["sample_id"], value_set=pc.unique(labels["sample_id"])))
+
+
+def _pairs(labels: pa.Table, cells: pa.Table) -> pa.Table:
     """One row a (cell, label): labels of whole samples spread over their cells."""
-    labels = _labels(task, tables, spec).select(["sample_id", "cell_id", *LABEL_COLUMNS])
-    cells = tables["cells"].select(["cell_id", "sample_id"])
+    labels = labels.select(["sample_id", "cell_id", *LABEL_COLUMNS])
     single = pc.is_valid(labels["cell_id"])
     of_samples = labels.filter(pc.invert(single)).drop_columns(["cell_id"])
-    spread = cells.join(of_samples, "sample_id", join_type="inner")
+    spread = cells.select(["cell_id", "sample_id"]).join(of_samples, "sample_id", join_type="inner")
     said = [part.select(["cell_id", *LABEL_COLUMNS]) for part in (spread, labels.filter(single))]
     # A join forgets that columns hold no null; "permissive" lets the two differ in that.
     return pa.concat_tables(said, promote_options="permissive")
 
 
-def _with_cells(said: pa.Table, tables: Tables, order: list[tuple[str, str]]) -> pa.Table:
-    cells = tables["cells"].select(CELL_COLUMNS)
-    found = cells.join(said, "cell_id", join_type="inner")
+def _with_cells(said: pa.Table, cells: pa.Table, tables: Tables) -> pa.Table:
     samples = tables["samples"].select(["sample_id", *SAMPLE_COLUMNS])
-    found = found.join(samples, "sample_id")
-    return found.select(CELL_COLUMNS + SAMPLE_COLUMNS + LABEL_COLUMNS).sort_by(order)
+    found = cells.join(said, "cell_id", join_type="inner").join(samples, "sample_id")
+    return found.select(CELL_COLUMNS + SAMPLE_COLUMNS + LABEL_COLUMNS)
 
 
 def _labels(task: Task, tables: Tables, spec: Mapping[str, Any]) -> pa.Table:

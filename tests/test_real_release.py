@@ -184,7 +184,7 @@ def test_the_first_cohort(built: tuple[Release, dict]) -> None:
     labelled = release.cells(drug="osimertinib")
     assert set(cohort.obs_names) == set(labelled.obs_names)
     assert cohort.obs["integration_batch"].nunique() == 5
-    assert set(cohort.obs["assay"]) == {"CEL-seq2", "Drop-seq"}
+    assert set(cohort.obs["assay"]) == {"cel_seq2", "drop_seq"}
     scores = summary["cohorts"]["lung-osimertinib"]["scores"]
     assert scores["harmony"]["ilisi_batch"] > scores["pca"]["ilisi_batch"] + 0.2
     assert scores["harmony"]["kbet_batch"] > scores["pca"]["kbet_batch"] + 0.2

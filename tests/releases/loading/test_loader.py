@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,18 @@ def test_a_missing_library_is_named_with_what_to_install(demo_release, cells, mo
     monkeypatch.setattr("cellresponse.releases.loading.opening.find_spec", lambda name: None)
     with pytest.raises(CellResponseError, match=r"needs annbatch.*cellresponse\[loader\]"):
         open_loader(demo_release, cells, small())
+
+
+def test_the_example_of_the_docs_runs(demo_release, tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "training.md"
+    example = page.read_text("utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "demo").symlink_to(demo_release.folder)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(example, str(page), "exec"), names)  # noqa: S102 - our own page
+    assert set(names["labels"].tolist()) == {0, 1}
+    assert names["counts"].layout == torch.sparse_csr
 
 
 def test_it_works_without_torch(demo_release):
