@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, EntryPoints
@@ -57,3 +59,19 @@ def test_another_package_adds_a_model(other_package: None) -> None:
     assert registry.get_model("theirs").card.name == "tgpt"
     with pytest.raises(ModelError, match=r"the model broken of .* cannot be imported"):
         registry.get_model("broken")
+
+
+def test_models_run_without_what_reads_releases() -> None:
+    """A machine with a GPU and exported arrays needs neither AnnData nor Zarr."""
+    script = (
+        "import sys\n"
+        "from cellresponse.baselines.models.registry import all_models\n"
+        "assert 'torch' not in sys.modules\n"
+        "all_models()\n"
+        "heavy = {'anndata', 'zarr', 'pyarrow', 'pandas', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"
