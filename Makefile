@@ -31,9 +31,10 @@ demo: .venv/core.installed
 	$(PYTHON) cli.py verify dist/demo
 	$(PYTHON) docs/examples/open_demo.py
 
-# Run every test. PYTEST_ADDOPTS passes options to pytest.
+# Run every test, a file at a time in up to four processes of one thread each. PYTEST_ADDOPTS
+# passes options to pytest; "-n 0" runs all in one process.
 test: .venv/all.installed
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Style, types, direction of imports.
 check: .venv/all.installed

@@ -241,7 +241,8 @@ def shuffle_command(folder: Path, out: Path | None, seed: int) -> None:
 def push_command(folder: Path, repo: str, dry_run: bool, as_json: bool) -> None:
     """Verify a release and publish it on the Hub, as a tag that never changes.
 
-    A push that was cut goes on where it stopped.
+    FOLDER may also be a results folder of `benchmark` with its report; it becomes the
+    addendum RELEASE-bench.N. A push that was cut goes on where it stopped.
     """
     from dataclasses import asdict
 
@@ -249,7 +250,12 @@ def push_command(folder: Path, repo: str, dry_run: bool, as_json: bool) -> None:
 
     _limit_waiting()
     with _progress() as report:
-        pushed = push(folder, repo, dry_run=dry_run, report=report)
+        if (folder / "manifest.json").is_file():
+            from cellresponse.baselines.report.publish import publish
+
+            pushed = publish(folder, repo, dry_run=dry_run, report=report)
+        else:
+            pushed = push(folder, repo, dry_run=dry_run, report=report)
     click.echo(json.dumps(asdict(pushed), indent=2) if as_json else "\n".join(push_lines(pushed)))
 
 
@@ -606,6 +612,9 @@ def embed_command(
 )
 @_folder_option("--weights", help="Folder with one folder of weights a model.")
 @click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True, help="Of LoRA.")
+@click.option("--prompt-model", help="Language model that prompt-* ask. [default: GPT-4o-mini]")
+@click.option("--prompt-url", help="Endpoint that speaks OpenAI's protocol. [default: OpenAI's]")
+@click.option("--most-dollars", type=click.FloatRange(min=0), help="Ask nothing above this cost.")
 @click.option("--class-weight", is_flag=True, help="Let both classes weigh the same in training.")
 @click.option("--patience", type=click.IntRange(min=0), help="Stop early after so many epochs.")
 @click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")

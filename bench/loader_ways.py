@@ -12,10 +12,10 @@ import scipy.sparse as sp
 import zarr
 
 import cellresponse
-from cellresponse.releases.loading.fold import fold_cells
 from cellresponse.releases.loading.opening import Reading, open_loader
 from cellresponse.releases.loading.shuffle import shuffle
 from cellresponse.releases.matrix_store import fast_codecs
+from cellresponse.releases.tasks import tasks
 
 SEED = 0
 
@@ -66,7 +66,7 @@ def _annbatch_store(release: Path, path: Path) -> None:
 def ours(release: Path, _: Path, sizes: Sizes, shuffled: Path | None = None) -> Iterator[Any]:
     """The loader over the release itself: counts, four labels and the id of each cell."""
     opened = cellresponse.load(release)
-    task = "pooled/primary/human/source=cell_line/all"
+    task = max(tasks(opened, track="pooled"), key=lambda one: one.n_sensitive + one.n_resistant)
     reading = Reading(
         batch_size=sizes.batch,
         seed=SEED,
@@ -74,7 +74,7 @@ def ours(release: Path, _: Path, sizes: Sizes, shuffled: Path | None = None) -> 
         rows_in_memory=sizes.rows,
         shuffled=shuffled,
     )
-    loader = open_loader(opened, fold_cells(opened, task=task), reading)
+    loader = open_loader(opened, task.cells(opened), reading)
     return (batch.X for batch in loader)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,8 +10,8 @@ from typing import Any
 __all__ = ["read_ahead"]
 
 
-def read_ahead[Item](items: Generator[Item, Any, Any], ahead: int = 1) -> Iterator[Item]:
-    """Yield the items of a generator in their order; a few wait.
+def read_ahead[Item](items: Generator[Item, Any, Any]) -> Iterator[Item]:
+    """Yield the items of a generator in their order; at most one waits.
 
     Reading and decoding release the interpreter's lock, so they run beside the work
     on the item before. The generator is closed at the end, also where the consumer
@@ -22,15 +21,9 @@ def read_ahead[Item](items: Generator[Item, Any, Any], ahead: int = 1) -> Iterat
     ----------
     items
         What makes the items; None is no item.
-    ahead
-        Items that may wait, at least one.
     """
     with closing(items), ThreadPoolExecutor(1) as pool:
-        coming = deque(pool.submit(next, items, None) for _ in range(ahead))
-        try:
-            while (item := coming.popleft().result()) is not None:
-                coming.append(pool.submit(next, items, None))
-                yield item
-        finally:
-            for waiting in coming:
-                waiting.cancel()
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

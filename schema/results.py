@@ -38,7 +38,8 @@ class Results(_Table):
     model: Text = pr.Field(description="Model or comparator")
     weights_hash: Text = pr.Field(nullable=True, description="sha256 of the weights; null: none")
     strategy: Text = pr.Field(  # type: ignore[assignment] # Pandera has a method of that name
-        isin=["comparator", "frozen", "lora", "submitted"], description="How it was trained"
+        isin=["comparator", "frozen", "lora", "prompt", "submitted"],
+        description="How it was trained",
     )
     options: Text = pr.Field(description="Other options, JSON with sorted keys")
     n_train: Int = pr.Field(ge=0, description="Training cells")

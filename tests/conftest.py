@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from loopback_hub import TOKEN, LoopbackHub, loopback_hub
+from loopback_model import KEY, Endpoint, loopback_model
 from mini_release import Project, make_project
 
 from cellresponse.releases.release import Release, load
@@ -47,15 +49,30 @@ def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return project.build(tmp_path_factory.mktemp("out"))
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Give a folder that the first of the processes that run the tests has filled."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    done = root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            make(root / name)
+            done.touch()
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def demo_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The embedded synthetic release, built once; tests copy it before they change it."""
     from cellresponse.builders.build import BuildOptions, build
     from cellresponse.releases.specs import load_spec
 
-    folder = tmp_path_factory.mktemp("demo")
-    options = BuildOptions(out=folder, curation=ROOT / "curation", cache=folder / "cache")
-    return build(load_spec("demo"), options)
+    def make(folder: Path) -> None:
+        options = BuildOptions(out=folder, curation=ROOT / "curation", cache=folder / "cache")
+        build(load_spec("demo"), options)
+
+    return load(made_once(tmp_path_factory, "embedded", make) / "demo")
 
 
 @pytest.fixture(scope="session")
@@ -63,22 +80,26 @@ def real_release(
     shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Release, dict[str, Any]]:
     """Release 2025-06 from the real files, built once; and what the build printed with --json."""
-    folder = tmp_path_factory.mktemp("real")
-    ended = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "cli.py"),
-            *("build", "--release", "2025-06", "--json"),
-            *("--mirror", str(shared / "mirror")),
-            *("--gtf", str(shared / "reference" / "genes.homo_sapiens.gtf.gz")),
-            *("--out", str(folder), "--cache", str(folder / "cache"), "--workers", "2"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return load(folder / "2025-06"), json.loads(ended.stdout)
+
+    def make(folder: Path) -> None:
+        ended = subprocess.run(
+            [
+                sys.executable,
+                str(ROOT / "cli.py"),
+                *("build", "--release", "2025-06", "--json"),
+                *("--mirror", str(shared / "mirror")),
+                *("--gtf", str(shared / "reference" / "genes.homo_sapiens.gtf.gz")),
+                *("--out", str(folder), "--cache", str(folder / "cache"), "--workers", "2"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        (folder / "printed.json").write_text(ended.stdout)
+
+    folder = made_once(tmp_path_factory, "real", make)
+    return load(folder / "2025-06"), json.loads((folder / "printed.json").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +131,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         disable_progress_bars()
         yield server
         close_session()
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """A language model on this machine, and its key in the environment."""
+    with loopback_model() as served:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield served
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ PREDICTIONS = "predictions"
 NOT_EVALUABLE = "not_evaluable.csv"
 RUNTIME = "runtime.csv"
 CELLS = "cells.csv"
+REPORT = "report"
+"""Folder of the report's tables; they are drawn from the results and not part of them."""
 CELL_COLUMNS = ("cell_id", "sample_id", "response")
 
 
@@ -262,7 +264,9 @@ class Addendum:
         files = {
             path.relative_to(self.folder).as_posix(): file_sha256(path)
             for path in sorted(self.folder.rglob("*"))
-            if complete and path.suffix in (".parquet", ".csv")
+            if complete
+            and path.suffix in (".parquet", ".csv")
+            and path.relative_to(self.folder).parts[0] != REPORT
         }
         manifest: dict[str, Any] = {
             "release": self.release,

@@ -20,6 +20,7 @@ from cellresponse.baselines.benchmark.addendum import Addendum, Runtime, peak_me
 from cellresponse.baselines.benchmark.cells import TaskCells, physical_ids
 from cellresponse.baselines.benchmark.comparators import COMPARATORS, NEEDS_EXPRESSION
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
+from cellresponse.baselines.benchmark.prompting import PROMPTS, answers_of, name_of
 from cellresponse.builders.progress import Report
 from cellresponse.schema.errors import ModelError
 
@@ -41,13 +42,15 @@ class Contender:
     name
         As in results; a tiny model with random weights is `NAME@random`.
     strategy
-        `comparator`, `frozen` or `lora`.
+        `comparator`, `frozen`, `lora` or `prompt`.
     weights_hash
         sha256 over the weights; None: there are none.
     weights
         Folder that the model is loaded from; None: a comparator.
     embeddings
         Parquet file of embeddings, as `embed` writes it; None: none are read.
+    answers
+        Table of a language model's answers, as `answers_of` writes it; None: none is asked.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Contender:
     weights_hash: str | None = None
     weights: Path | None = None
     embeddings: Path | None = None
+    answers: Path | None = None
 
     @property
     def reads_counts(self) -> bool:
@@ -115,10 +119,14 @@ def contenders(
         An unknown name, or weights that are missing or wrong.
     """
     wanted = sorted(set(cell_ids))
-    found = []
+    found: list[Contender] = []
     for name in options.models or tuple(COMPARATORS):
         if name in COMPARATORS:
             found.append(Contender(name, "comparator"))
+            continue
+        if name in PROMPTS:
+            answers = answers_of(release, name, wanted, options, addendum, report)
+            found.append(Contender(name_of(name, options), "prompt", answers=answers))
             continue
         weights = _weights_of(name, options.weights)
         if options.strategy == "frozen":

@@ -47,6 +47,11 @@ class BenchmarkOptions:
         Labelled cells of each response that the target gives to training. None: none.
     head
         How heads are trained.
+    prompt_model, prompt_url
+        Language model behind the prompts, and an endpoint that speaks OpenAI's protocol.
+        None: those of `baselines.models.prompt`.
+    most_dollars
+        Nothing is asked when the estimate is above it. None: no limit.
     device
         Of torch.
     seed
@@ -69,6 +74,9 @@ class BenchmarkOptions:
     rank: int = 8
     shots: int | None = None
     head: HeadOptions = HeadOptions()  # noqa: RUF009 - frozen, so safe to share
+    prompt_model: str | None = None
+    prompt_url: str | None = None
+    most_dollars: float | None = None
     device: str = "cpu"
     seed: int = 0
     workers: int = 1
@@ -81,7 +89,7 @@ class BenchmarkOptions:
             "as_published": sorted(self.as_published),
             "shots": self.shots,
         }
-        if strategy != "comparator":
+        if strategy in ("frozen", "lora"):
             found["head"] = asdict(self.head)
         if strategy == "lora":
             found["rank"] = self.rank

@@ -23,7 +23,9 @@ from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_
 from cellresponse.baselines.benchmark.harmony import corrected
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Folds, Job, TaskOfJob, plan, random_split
+from cellresponse.baselines.benchmark.prompting import answered
 from cellresponse.baselines.benchmark.scoring import score_addendum
+from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.benchmark.tuning import tune_and_predict
 from cellresponse.builders.progress import Report, silent
 
@@ -168,11 +170,7 @@ def _in_processes(
 
 def _run_group(folder: Path, group: list[_Work], options: BenchmarkOptions) -> list[_Done]:
     """Run several models on the folds of one job, which share what is read and fitted."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)  # sums in one order: the same bits with any number of workers
-    with threadpool_limits(1):
+    with one_thread():
         cells = _task_cells(folder, group)
         logged = None if cells.counts is None else log_normalise(cells.counts)
         done = [(work, list[FoldPrediction]()) for work in group]
@@ -244,9 +242,13 @@ def _sides(
 def _predict(
     contender: Contender, fold: str, train: TaskCells, test: TaskCells, options: BenchmarkOptions
 ) -> FoldPrediction:
+    columns = ["cell_id", "sample_id", "response"]
+    if contender.answers is not None:
+        rows, probability = answered(contender.answers, test, options)
+        return FoldPrediction(fold, test.obs[columns].iloc[rows], probability, 0, 0)
     return FoldPrediction(
         fold=fold,
-        cells=test.obs[["cell_id", "sample_id", "response"]],
+        cells=test.obs[columns],
         probability=contender.predict(train, test, options),
         n_train=len(train),
         n_train_sensitive=int(train.sensitive.sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from cellresponse import __version__
 from cellresponse.baselines.benchmark.addendum import Addendum, Identity
 from cellresponse.baselines.benchmark.metrics import Score, score, without_prior
+from cellresponse.baselines.benchmark.prompting import prompt_rows
 from cellresponse.baselines.benchmark.statistics import by_sample, intervals
 
 __all__ = ["score_addendum", "score_predictions"]
@@ -67,11 +69,15 @@ def score_predictions(
     rows: list[dict[str, Any]] = []
     for fold, trained in folds.items():
         inside = fold_of == fold
+        if not inside.any():  # a published fault dropped every cell of it
+            continue
         scores = score(sensitive[inside], probability[inside])
         rows += _rows(common, fold, "cell", trained, sensitive[inside], scores)
     # Folds of one class have no rank of their own; all folds together have, once the
     # class sizes that each was trained on are taken out.
-    shares = {fold: sensitive / cells for fold, (cells, sensitive) in folds.items()}
+    shares = {
+        fold: sensitive / cells if cells else 0.5 for fold, (cells, sensitive) in folds.items()
+    }
     ranks = without_prior(probability, np.array([shares[fold] for fold in fold_of]))
     total = [int(np.mean([counts[side] for counts in folds.values()])) for side in (0, 1)]
     pooled = _rows(common, POOLED, "cell", total, sensitive, score(sensitive, probability, ranks))
@@ -82,7 +88,19 @@ def score_predictions(
     rows += pooled
     if units > 1:
         rows += _rows(common, POOLED, "sample", total, sensitive, scores)
-    return rows
+    return _as_prompt(rows) if identity.strategy == "prompt" else rows
+
+
+def _as_prompt(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep what classes without probabilities allow, and the published faults asked for."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["fold"], row["unit"]), []).append(row)
+    found = []
+    for group in groups.values():
+        faults = json.loads(group[0]["options"])["as_published"]
+        found += prompt_rows(group, faults)
+    return found
 
 
 def _rows(

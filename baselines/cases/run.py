@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from cellresponse.baselines.benchmark.cells import TaskCells
 from cellresponse.baselines.benchmark.comparators import COMPARATORS
 from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_normalise
 from cellresponse.baselines.benchmark.harmony import corrected
 from cellresponse.baselines.benchmark.metrics import score, without_prior
+from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.cases.case_cells import cells_of_file, cells_of_release
 from cellresponse.baselines.cases.recipe import Recipe, get_recipe
 from cellresponse.releases.release import Release
@@ -106,7 +106,7 @@ def run_case(
         notes.append(
             f"{recipe.leave_out} left out in turn, {len(folds)} times; predictions are pooled"
         )
-    with threadpool_limits(1):
+    with one_thread():
         scores = _scores(recipe, found, folds, seed)
         genes = _genes(release, found.take(folds[0][0]), organism, seed)
     result = CaseResult(recipe, scores, genes, tuple(notes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from cellresponse.baselines.predict.features import EXPRESSION, Embedder
 from cellresponse.baselines.predict.train import train_head
 from cellresponse.baselines.predict.trained_head import TrainedHead, load_head, save_head
 from cellresponse.baselines.predict.user_cells import UserCells, read_user_cells
+from cellresponse.baselines.report.maps import umap
 from cellresponse.builders.progress import Report, silent
 from cellresponse.releases.canonical import canonical_json
 from cellresponse.releases.release import Release
@@ -222,12 +222,7 @@ def _draw(
 
     reference = np.asarray(head.arrays["reference"])
     scaled = (np.vstack([reference, features]) - head.arrays["mean"]) / head.arrays["scale"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap warns of the single thread that a seed needs
-        from umap import UMAP
-
-        neighbours = min(15, len(scaled) - 1)
-        laid = np.asarray(UMAP(random_state=0, n_neighbors=neighbours).fit_transform(scaled))
+    laid = umap(scaled)
     known = len(reference)
     drawing = px.scatter(
         x=laid[known:, 0],

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from cellresponse import __version__
 from cellresponse.baselines.benchmark.cells import counts_of
@@ -17,6 +16,7 @@ from cellresponse.baselines.benchmark.head import fit_head, predict_head
 from cellresponse.baselines.benchmark.metrics import log_odds, score, without_prior
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Job, plan
+from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.predict.features import EXPRESSION, Embedder
 from cellresponse.baselines.predict.trained_head import (
     NEIGHBOURS,
@@ -68,7 +68,7 @@ def train_head(
     ReleaseError
         The release has no task for the drug that can be evaluated: with the reasons.
     """
-    with threadpool_limits(1):  # the arrays are small; threads would only wait for each other
+    with one_thread():
         return _train(release, drug, embedder, seed, report)
 
 

@@ -41,7 +41,8 @@ def _lines(manifest: Mapping[str, Any], board: pd.DataFrame, advice: pd.DataFram
     yield ""
     yield (
         f"Addendum of the release with content hash `{manifest['release_hash']}`, made by "
-        f"cellresponse {manifest['code_version']}. The release stays as it was."
+        f"cellresponse {manifest['code_version']}; manifest `{manifest['sha256']}`. The release "
+        "stays as it was."
     )
     yield ""
     yield "## Leaderboard"

@@ -10,7 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-__all__ = ["embedding_maps"]
+from cellresponse.baselines.benchmark.threads import one_thread
+
+__all__ = ["embedding_maps", "umap"]
 
 MOST_CELLS = 5000
 COLUMNS = ["model", "cell_id", "x", "y", "cancer_type", "response", "study_id"]
@@ -40,7 +42,7 @@ def embedding_maps(folder: Path, cells: pd.DataFrame) -> pd.DataFrame:
         values = np.array(table["embedding"].combine_chunks().flatten()).reshape(len(table), -1)
         if len(values) < 4:
             continue
-        laid = _umap(values)
+        laid = umap(values)
         frame = pd.DataFrame(
             {
                 "model": str(facts_of(path)["model"]),
@@ -55,8 +57,12 @@ def embedding_maps(folder: Path, cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def _umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    with warnings.catch_warnings():
+def umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lay points out in a plane by UMAP, (points, 2); the same points, the same places.
+
+    It sets the number of threads of the whole process; what it was is put back.
+    """
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # umap warns of the single thread that a seed needs
         from umap import UMAP
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from cellresponse.baselines.benchmark.addendum import NOT_EVALUABLE, RUNTIME, read_results
+from cellresponse.baselines.benchmark.addendum import (
+    NOT_EVALUABLE,
+    REPORT,
+    RUNTIME,
+    read_results,
+)
 from cellresponse.baselines.report.card import write_card
 from cellresponse.baselines.report.figures import Figure, figures
 from cellresponse.baselines.report.leaderboard import (
@@ -25,7 +30,6 @@ from cellresponse.schema.storage import storage_errors
 __all__ = ["report"]
 
 PAGE = "report.html"
-TABLES = "report"
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;font-size:14px;margin:1rem 0;display:block;overflow-x:auto}
@@ -79,11 +83,11 @@ def report(folder: Path, out: Path | None = None, told: Report = silent) -> Path
     told("figures")
     drawn = list(figures(board, maps, runtime))
     with storage_errors(out):
-        (out / TABLES).mkdir(parents=True, exist_ok=True)
+        (out / REPORT).mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            table.to_csv(out / TABLES / f"{name}.csv", index=False)
+            table.to_csv(out / REPORT / f"{name}.csv", index=False)
         for figure in drawn:
-            figure.table.to_csv(out / TABLES / f"{figure.name}.csv", index=False)
+            figure.table.to_csv(out / REPORT / f"{figure.name}.csv", index=False)
         write_card(out / "README.md", manifest, board, tables["recommendations"])
         page = out / PAGE
         page.write_text(_page(manifest, tables, drawn), encoding="utf-8")

@@ -56,6 +56,10 @@ class Fault:
     then: Callable[[], object] = lambda: None
     change: Callable[[bytes], bytes] = lambda body: body
 
+    def __str__(self) -> str:
+        """Name it in a test's id, the same in every process."""
+        return f"{self.where} status={self.status} cut={self.cut} lost={self.lost}"
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.baselines.report.leaderboard import comparisons, leaderboard, recommendations
+from cellresponse.baselines.report.maps import umap
 from cellresponse.baselines.report.page import report
 from cellresponse.baselines.report.published import beside_published, published_figures
 from cellresponse.schema.errors import ReleaseError
@@ -38,6 +41,15 @@ def test_page_and_tables(results, tmp_path):
     tables = {path.stem for path in (tmp_path / "report").iterdir()}
     assert {"leaderboard", "recommendations", "comparisons", "confounding"} <= tables
     assert "| pooled | cell | logistic_regression |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_map_is_the_same_and_leaves_the_threads_alone():
+    values = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    before = torch.get_num_threads()
+    places = umap(values)
+    assert torch.get_num_threads() == before
+    assert places.shape == (60, 2)
+    np.testing.assert_array_equal(umap(values), places)
 
 
 def test_leaderboard_has_the_mean_over_folds(results):
