@@ -42,6 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.shared)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def threads_stay() -> Iterator[None]:
+    """Tests that leave another number of threads would change the last bits of later ones."""
+    before = threads_of_torch()
+    yield
+    assert before in (None, threads_of_torch())
+
+
+def threads_of_torch() -> int | None:
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+
+
 @pytest.fixture(scope="session")
 def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """Built once; tests copy it before they change it."""

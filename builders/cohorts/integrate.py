@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anndata
@@ -77,7 +79,7 @@ def integrate(cells: Any, cohort: CohortSpec) -> Any:
         cell's counts are those of all genes; `obsm["X_pca"]` and `obsm["X_harmony"]` float32
         (cells, n_pcs); `obsp["distances"]` and `obsp["connectivities"]` of BBKNN on the PCs.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")  # of the packages, about each other's versions
         import bbknn.matrix
         import harmonypy
@@ -111,6 +113,20 @@ def integrate(cells: Any, cohort: CohortSpec) -> Any:
     found.obsp["distances"] = distances.astype(np.float32)
     found.obsp["connectivities"] = connectivities.astype(np.float32)
     return found
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Put back how many threads libraries use; numba, below BBKNN, sets it for the process."""
+    from threadpoolctl import ThreadpoolController
+
+    libraries = ThreadpoolController().lib_controllers
+    before = [library.num_threads for library in libraries]
+    try:
+        yield
+    finally:
+        for library, threads in zip(libraries, before, strict=True):
+            library.set_num_threads(threads)
 
 
 def _log_normalised(cells: Any) -> anndata.AnnData:
