@@ -50,7 +50,7 @@ def select_cells(release: Release, labels: pd.DataFrame | None) -> anndata.AnnDa
         parts.append(read_rows(release, study, rows))
     obs = cells.drop_columns(["row"]).to_pandas(types_mapper=pd.ArrowDtype).set_index("cell_id")
     var = genes.select(["gene_id", "gene_name", "contig"]).to_pandas().set_index("gene_id")
-    found = anndata.AnnData(X=sp.vstack(parts, format="csr"), obs=_plain(obs), var=var)
+    found = anndata.AnnData(X=_stacked(parts), obs=_plain(obs), var=var)
     if pairs is not None:
         _join(found, pairs)
     return found
@@ -112,7 +112,12 @@ def rows_of(store: MatrixStore, rows: NDArray[np.int64]) -> sp.csr_matrix:
         return block if len(run) == stop - start else block[run - start]
 
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
-        return sp.vstack(list(pool.map(read, runs)), format="csr")
+        return _stacked(list(pool.map(read, runs)))
+
+
+def _stacked(parts: list[sp.csr_matrix]) -> sp.csr_matrix:
+    """Put matrices below each other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 
 
 def _plain(obs: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import cellresponse
 
 MODULES = sorted(
     module.name
-    for package in ("schema", "curation", "releases", "builders")
+    for package in ("schema", "curation", "releases", "builders", "baselines")
     for module in pkgutil.walk_packages(
         importlib.import_module(f"cellresponse.{package}").__path__, f"cellresponse.{package}."
     )

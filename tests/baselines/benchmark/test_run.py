@@ -11,6 +11,8 @@ from cellresponse.baselines.benchmark.addendum import read_results
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.baselines.benchmark.submit import submit
+from cellresponse.baselines.embed.cells import genes_of
+from cellresponse.baselines.pretrain.vocabularies import write_vocabulary
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ModelError, Problems, ReleaseError
 
@@ -129,10 +131,29 @@ def test_shuffled_labels_teach_nothing(demo_release, monkeypatch, tmp_path):
 
     original = run.plan
     monkeypatch.setattr(run, "plan", shuffled)
-    models = ("logistic_regression", "random_forest", "naive_bayes", "depth_only")
-    found = benchmark(demo_release, options(models=models, splits=("cell",)), tmp_path / "shuffled")
-    for model in models:
+    write_vocabulary("geneformer", genes_of(demo_release, "human"), tmp_path / "geneformer")
+    models = ("logistic_regression", "random_forest", "naive_bayes", "depth_only", "svc", "mlp")
+    chosen = options(models=(*models, "geneformer@random"), splits=("cell",), weights=tmp_path)
+    found = benchmark(demo_release, chosen, tmp_path / "shuffled")
+    for model in chosen.models:
         assert abs(value(found, model, "cell", "auroc")["value"] - 0.5) < 0.06
+
+
+def test_another_seed_is_within_the_standard_error(demo_release, tmp_path):
+    means = []
+    for seed in (0, 1):
+        chosen = options(models=("random_forest",), splits=("cell",), seed=seed)
+        found = benchmark(demo_release, chosen, tmp_path / str(seed))
+        rows = found[
+            (found["fold"] != "pooled")
+            & (found["metric"] == "auroc")
+            & found["task"].str.startswith("pooled/primary/human")
+        ]
+        values = rows["value"].astype(float)
+        means.append((values.mean(), values.sem()))
+    (first, error), (second, _) = means
+    assert first != second
+    assert abs(first - second) <= error
 
 
 def test_copied_controls_raise_published_scores_and_leave_ours(results, demo_release, tmp_path):
