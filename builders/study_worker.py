@@ -8,5 +8,7 @@ from cellresponse.schema.tables import TABLES
 
 __all__ = ["build_study"]
 
-for _model in (SampleEvidence, *TABLES.values()):
-    _model.to_schema()  # pandera imports a part of itself, and keeps the schema, at the first call
+# Pandera imports a part of itself, and keeps the schema, at the first call.
+SampleEvidence.to_schema()
+for _model in TABLES.values():
+    _model.to_schema()

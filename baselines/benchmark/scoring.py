@@ -96,7 +96,7 @@ def _as_prompt(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["fold"], row["unit"]), []).append(row)
-    found = []
+    found: list[dict[str, Any]] = []
     for group in groups.values():
         faults = json.loads(group[0]["options"])["as_published"]
         found += prompt_rows(group, faults)
