@@ -35,7 +35,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;paddin
 table{border-collapse:collapse;font-size:14px;margin:1rem 0;display:block;overflow-x:auto}
 td,th{border:1px solid #ddd;padding:.25rem .5rem;text-align:left;white-space:nowrap}
 th{background:#f3f3f3}
-td.wide{white-space:normal;min-width:22rem}
+td.wide{white-space:normal;min-width:12rem}
 .note{background:#fff6dd;border-left:4px solid #e0a800;padding:.5rem 1rem}
 figcaption,.small{color:#555;font-size:14px}
 h2{margin-top:2.5rem}
@@ -167,5 +167,5 @@ def _cell(value: object) -> str:
     if pd.isna(value):  # type: ignore[call-overload]
         return "<td></td>"
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    wide = " class='wide'" if len(text) > 60 else ""
+    wide = " class='wide'" if len(text) > 24 else ""
     return f"<td{wide}>{html.escape(text)}</td>"
