@@ -162,6 +162,7 @@ def _confounding(board: pd.DataFrame) -> Iterator[Figure]:
         color="contender",
         symbol="split",
         hover_data=["task", "basis"],
+        render_mode="svg",  # also where a browser has no WebGL
         height=560,
         labels={
             "without_expression": "AUROC of the best comparator that sees no expression",

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.comparators import COMPARATORS
-from cellresponse.baselines.benchmark.statistics import compare_models
+from cellresponse.baselines.benchmark.statistics import Comparison, compare_models
 from cellresponse.baselines.benchmark.summary import fold_means
 
 __all__ = ["CONFOUNDED", "comparisons", "contender", "leaderboard", "recommendations"]
@@ -129,11 +129,7 @@ def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
         0.0,
         shared_training=False,
     )
-    worse = {
-        one.second
-        for one in tests
-        if one.first == best and one.p_corrected is not None and one.p_corrected < LEVEL
-    }
+    worse = {one.second for one in tests if one.first == best and _is_worse(one)}
     blind = means[[name for name in means.index if name in CONFOUNDED]]
     confounded = None if blind.empty else float(blind.to_numpy(float)[0])
     others = [str(name) for name in means.index[1:] if name not in worse]
@@ -148,6 +144,13 @@ def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
         "confounded": confounded,
         "advice": _advice(split, best, others, float(means.iloc[0]), confounded, len(wide)),
     }
+
+
+def _is_worse(pair: Comparison) -> bool:
+    """Whether the second is worse; where it is by the same in every task, by a sign test."""
+    if pair.p_corrected is not None:
+        return pair.p_corrected < LEVEL
+    return pair.difference > 0 and 2.0 ** (1 - pair.folds) < LEVEL
 
 
 def _sem(values: NDArray[np.float64]) -> float | None:
@@ -168,6 +171,11 @@ def _advice(
         )
     simple = [name for name in [best, *others] if name in COMPARATORS and name not in CONFOUNDED]
     certainty = "" if tasks >= 5 else f" Only {tasks} task(s): little is certain."
+    if best not in COMPARATORS and any("@random" in name for name in [best, *others]):
+        return (
+            "A network with random weights is not distinguishable from the best: pretraining is "
+            "not shown to help." + certainty
+        )
     if best in COMPARATORS or not simple:
         return f"Use {best}." + certainty
     return f"{best} leads, but {simple[0]} is not distinguishable and simpler." + certainty

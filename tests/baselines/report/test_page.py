@@ -118,6 +118,21 @@ def test_a_clear_winner_is_recommended():
     assert advice["advice"] == "Use svc."
 
 
+def test_what_is_worse_by_the_same_in_every_task_is_worse():
+    scores = {"svc": [0.9] * 6, "majority": [0.5] * 6}
+    (advice,) = recommendations(board(scores)).to_dict("records")
+    assert advice["not_worse"] == ""
+    few = {name: values[:5] for name, values in scores.items()}
+    assert recommendations(board(few))["not_worse"].tolist() == ["majority"]
+
+
+def test_a_model_no_better_than_random_weights_is_not_recommended():
+    scores = {"scgpt": [0.9, 0.91, 0.92], "scgpt@random": [0.9, 0.9, 0.92], "svc": [0.6, 0.7, 0.6]}
+    (advice,) = recommendations(board(scores)).to_dict("records")
+    assert "random weights is not distinguishable" in advice["advice"]
+    assert "Only 3 task(s)" in advice["advice"]
+
+
 def test_confounding_is_no_recommendation():
     scores = {"svc": [0.9, 0.95], "line_only": [0.9, 0.95]}
     (advice,) = recommendations(board(scores)).to_dict("records")
