@@ -19,6 +19,7 @@ from cellresponse.baselines.benchmark.addendum import Addendum
 from cellresponse.baselines.benchmark.cells import TaskCells, physical_ids
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.builders.progress import Report
+from cellresponse.schema.storage import storage_errors
 
 if TYPE_CHECKING:
     from cellresponse.baselines.models.prompt import Answer, PromptOptions
@@ -103,25 +104,26 @@ def answers_of(
         f"{expected.tokens_in:,} tokens in and {expected.tokens_out:,} out, {dollars}"
     )
     folder = addendum.folder / FOLDER
-    question = [name, chosen.model, str(chosen.base_url), str(chosen.attempts), *ids]
-    mark = hashlib.sha256("\n".join(question).encode()).hexdigest()[:16]
-    answers = ask(
-        ids[:asked],
-        lists[:asked],
-        folder / f"{name}-{mark}.jsonl",
-        chosen,
-        most_dollars=options.most_dollars,
-    )
+    asking = [name, chosen.model, str(chosen.base_url), str(chosen.attempts)]
+    # One file for all cells that are asked about in this way: no task pays for another's again.
+    kept = folder / f"{name}-{_mark(asking)}.jsonl"
+    answers = ask(ids[:asked], lists[:asked], kept, chosen, most_dollars=options.most_dollars)
     table = pd.DataFrame(
         [*map(_row, answers), *({"cell_id": cell, "note": DROPPED} for cell in ids[asked:])],
         columns=["cell_id", "response", "note", "reasoning"],
     )
-    path = folder / f"{name}-{mark}.csv"
-    table.to_csv(path, index=False)
+    path = folder / f"{name}-{_mark([*asking, *ids])}.csv"
+    with storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        table.to_csv(path, index=False)
     without = int(table["response"].isna().sum())
     if without:
         report(f"{name}: {without:,} of {len(table):,} cells have no answer; see {path.name}")
     return path
+
+
+def _mark(words: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def _row(answer: Answer) -> dict[str, object]:

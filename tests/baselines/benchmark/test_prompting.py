@@ -80,6 +80,17 @@ def test_every_test_cell_is_asked_about_once(
     pd.testing.assert_frame_equal(found, again, check_exact=True)
 
 
+def test_another_task_asks_about_its_own_cells_only(
+    endpoint: Endpoint, demo_release: Release, tmp_path: Path
+) -> None:
+    benchmark(demo_release, chosen(endpoint), tmp_path)
+    first, known = len(endpoint.bodies), len(predictions(tmp_path))
+    benchmark(demo_release, chosen(endpoint, category=None), tmp_path)
+    new = predictions(tmp_path)["cell_id"].nunique() - known
+    assert new > 0
+    assert len(endpoint.bodies) - first == -(-new // 10)
+
+
 def test_a_cell_without_an_answer_counts_as_wrong(
     endpoint: Endpoint, demo_release: Release, tmp_path: Path
 ) -> None:
