@@ -25,6 +25,7 @@ from cellresponse.baselines.benchmark.head import (
     loss_of,
     make_head,
 )
+from cellresponse.baselines.embed.batches import by_length
 from cellresponse.baselines.models.interface import Batch, Model
 from cellresponse.baselines.models.parts.encoder import split_projections
 from cellresponse.schema.errors import ModelError
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 ADAPTER = "default"  # peft's own name of the only adapter of a module
+
+# In memory at once while training. A published batch holds up to 300,000 tokens (scGPT), which
+# takes more than 20 GB even of a tiny model; its gradient is the sum over its parts.
+MOST_TOKENS = 8192
 
 
 class NoOpWarning(UserWarning):
@@ -222,15 +227,14 @@ class Tuned:
     model: Model
     head: Head
 
-    def predict(self, batch: Batch, *, batch_size: int = 32) -> NDArray[np.float64]:
+    def predict(self, batch: Batch) -> NDArray[np.float64]:
         """Give (cells,) probabilities of sensitive, in evaluation mode."""
-        rows = np.arange(len(batch))
+        found = np.empty(len(batch))
         with torch.inference_mode():
-            parts = [
-                self.head.probability(self.model.embed(batch.take(some)))
-                for some in np.split(rows, rows[batch_size::batch_size])
-            ]
-        return torch.cat(parts).double().cpu().numpy()
+            for rows in by_length(batch.lengths, MOST_TOKENS):
+                features = self.model.embed(batch.take(rows))
+                found[rows] = self.head.probability(features).double().cpu().numpy()
+        return found
 
 
 def fine_tune(
@@ -283,8 +287,11 @@ def fine_tune(
         for _ in range(options.epochs):
             for rows in torch.randperm(len(batch), generator=order).split(options.batch_size):
                 optimiser.zero_grad()
-                features = model.forward(batch.take(rows.numpy())).float()
-                loss_of(layers(features), target[rows], weights[rows]).backward()
+                for part in by_length(batch.lengths[rows.numpy()], MOST_TOKENS):
+                    some = rows[part]
+                    features = model.forward(batch.take(some.numpy())).float()
+                    loss = loss_of(layers(features), target[some], weights[some])
+                    (loss * (len(some) / len(rows))).backward()
                 optimiser.step()
     model.network.eval()
     return Tuned(model, layers.eval())

@@ -163,22 +163,42 @@ def _f1_macro(truth: NDArray[np.bool_], p: NDArray[np.float64], called: NDArray[
     return (_f1(truth, p, called) + _f1(~truth, p, ~called)) / 2
 
 
-def _auroc(truth: NDArray[np.bool_], p: NDArray[np.float64], _: NDArray[np.bool_]) -> float:
-    from sklearn.metrics import roc_auc_score
+def above(
+    truth: NDArray[np.bool_], ranks: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the cells at or above each rank that occurs, from the highest down.
 
-    return float(roc_auc_score(truth, p))
+    Returns
+    -------
+    sensitive, resistant : (ranks that differ,) int64
+    """
+    order = np.argsort(-ranks, kind="stable")
+    falling = ranks[order]
+    ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    sensitive = np.cumsum(truth[order], dtype=np.int64)[ends]
+    return sensitive, ends + 1 - sensitive
+
+
+def _auroc(truth: NDArray[np.bool_], p: NDArray[np.float64], _: NDArray[np.bool_]) -> float:
+    # scikit-learn gives the same and checks its input anew each time: ten times slower on a fold.
+    sensitive, resistant = above(truth, p)
+    new = np.diff(sensitive, prepend=0), np.diff(resistant, prepend=0)
+    won = (new[1] * (2 * sensitive - new[0])).sum() / 2  # a tie is half
+    return float(won / (int(sensitive[-1]) * int(resistant[-1])))
 
 
 def _auprc(truth: NDArray[np.bool_], p: NDArray[np.float64], _: NDArray[np.bool_]) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(truth, p))
+    sensitive, resistant = above(truth, p)
+    precision = sensitive / (sensitive + resistant)
+    return float((precision * np.diff(sensitive, prepend=0)).sum() / sensitive[-1])
 
 
 def _mcc(truth: NDArray[np.bool_], _: NDArray[np.float64], called: NDArray[np.bool_]) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(truth, called))
+    cells, sensitive, calls = len(truth), int(truth.sum()), int(called.sum())
+    both = int((truth & called).sum())
+    spread = float(sensitive * (cells - sensitive) * calls * (cells - calls))
+    # All cells called alike: no correlation, by convention.
+    return (both * cells - sensitive * calls) / spread**0.5 if spread else 0.0
 
 
 def _recall(truth: NDArray[np.bool_], _: NDArray[np.float64], called: NDArray[np.bool_]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.metrics import THRESHOLD, Score, score
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 RESAMPLES = 1000
-AT_ONCE = 2_000_000  # weights in memory, draws x cells
+AT_ONCE = 250_000  # counts in memory, ranks x draws
 SHARED_TRAINING = (
     "Folds of one cross-validation share training cells and are not independent; the test "
     "widens the variance by n_test / n_train (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366)"
@@ -193,7 +194,8 @@ def intervals(
     step = max(1, AT_ONCE // len(truth))
     drawn = [
         _weighted(
-            weights[start : start + step][:, sample],
+            weights[start : start + step],
+            sample,
             np.asarray(truth, bool),
             ranked,
             np.asarray(probability) >= THRESHOLD,
@@ -211,29 +213,41 @@ def intervals(
 
 def _weighted(
     weights: NDArray[np.int64],
+    sample: NDArray[np.intp],
     truth: NDArray[np.bool_],
     ranked: NDArray[np.floating],
     called: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of (draws, cells) weights, (draws,) each; NaN where a draw holds one class only."""
-    p, n = (weights[:, side].sum(axis=1, dtype=np.float64) for side in (truth, ~truth))
-    tp, fp = (weights[:, side & called].sum(axis=1, dtype=np.float64) for side in (truth, ~truth))
-    # Cells by falling rank: running sums over them are the counts above every threshold;
-    # `ends` are the last cells of each run of equal rank.
-    order = np.argsort(-ranked, kind="stable")
-    falling, positive = ranked[order], truth[order]
-    ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-    true, false = (
-        np.cumsum(weights[:, order] * side, axis=1, dtype=np.float64)[:, ends]
-        for side in (positive, ~positive)
+    """Metrics of (draws, samples) weights, (draws,) each; NaN where a draw holds one class only.
+
+    `sample` is the index of each cell's sample.
+    """
+
+    def drawn(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = weights @ np.bincount(
+            sample[cells], minlength=weights.shape[1]
+        ).astype(np.float64)
+        return found
+
+    p, n, tp, fp = (drawn(cells) for cells in (truth, ~truth, truth & called, ~truth & called))
+    # Cells of each sample at each rank that occurs, from the highest down; the sums over a draw's
+    # samples, run along the ranks, are its counts above every threshold.
+    levels, level = np.unique(-ranked, return_inverse=True)
+    new_true, new_false = (
+        sp.csr_array(
+            (np.ones(side.sum()), (level[side], sample[side])),
+            shape=(len(levels), weights.shape[1]),
+        )
+        @ weights.T.astype(np.float64)
+        for side in (truth, ~truth)
     )
-    new_true, new_false = np.diff(true, axis=1, prepend=0), np.diff(false, axis=1, prepend=0)
+    true, false = np.cumsum(new_true, axis=0), np.cumsum(new_false, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(true + false > 0, true / (true + false), 0)
         found = {
             "f1": 2 * tp / (p + tp + fp),
-            "auroc": (new_false * (true - new_true / 2)).sum(axis=1) / (p * n),
-            "auprc": (precision * new_true).sum(axis=1) / p,
+            "auroc": (new_false * (true - new_true / 2)).sum(axis=0) / (p * n),
+            "auprc": (precision * new_true).sum(axis=0) / p,
             "balanced_accuracy": (tp / p + 1 - fp / n) / 2,
         }
     one_class = (p == 0) | (n == 0)

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tiny_models import cells, tiny
 
+from cellresponse.baselines import lora
 from cellresponse.baselines.benchmark.head import HeadOptions
 from cellresponse.baselines.lora import (
+    Adapters,
     LoraOptions,
     NoOpWarning,
     TuningOptions,
@@ -23,6 +26,7 @@ from cellresponse.baselines.lora import (
 )
 from cellresponse.baselines.lora_effects import NoOpRow, effects, no_op_lines, no_op_table
 from cellresponse.baselines.models.interface import Batch, Model
+from cellresponse.baselines.models.parts.encoder import SelfAttention
 from cellresponse.baselines.models.registry import get_model
 from cellresponse.schema.errors import ModelError
 
@@ -62,7 +66,9 @@ def test_every_adapter_is_heard_and_nothing_else_trains(tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_fine_tuning_changes_adapters_and_head_only(tmp_path: Path, name: str) -> None:
+def test_fine_tuning_changes_adapters_and_head_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     model = tiny(name, tmp_path)
     batch = model.tokenise(*cells())
     adapters = adapt(model)
@@ -77,12 +83,50 @@ def test_fine_tuning_changes_adapters_and_head_only(tmp_path: Path, name: str) -
     first = tuned.predict(batch)
     assert first.shape == (3,)
     assert ((first > 0) & (first < 1)).all()
-    np.testing.assert_allclose(tuned.predict(batch, batch_size=1), first, rtol=1e-4)
+    with monkeypatch.context() as alone:
+        alone.setattr(lora, "MOST_TOKENS", 1)
+        np.testing.assert_allclose(tuned.predict(batch), first, rtol=1e-4)
     # The next fold starts anew, and the same seed gives the same.
     again = fine_tune(adapters, batch, sensitive, seed=0, options=options).predict(batch)
     other = fine_tune(adapters, batch, sensitive, seed=1, options=options).predict(batch)
     np.testing.assert_array_equal(again, first)
     assert not np.array_equal(other, first)
+
+
+@pytest.mark.parametrize("class_weight", [False, True])
+def test_a_batch_in_parts_trains_as_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_weight: bool
+) -> None:
+    model = tiny("scgpt", tmp_path)
+    batch = model.tokenise(*cells()).take([0, 1, 2, 0, 1])
+    adapters = adapt(model, LoraOptions(dropout=0.0))
+    for module in model.network.modules():
+        if isinstance(module, torch.nn.Dropout | SelfAttention):
+            # What is dropped is drawn part by part.
+            setattr(module, "p" if isinstance(module, torch.nn.Dropout) else "dropout", 0.0)
+    options = TuningOptions(epochs=3, batch_size=4, learning_rate=1e-2)
+    sensitive = np.array([True, False, True, True, False])
+    head = HeadOptions(class_weight=class_weight)
+    whole, parts = (
+        _trained(adapters, batch, sensitive, options, head, monkeypatch, tokens)
+        for tokens in (10**9, 1)
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-4)
+    assert np.ptp(whole) > 1e-3
+
+
+def _trained(
+    adapters: Adapters,
+    batch: Batch,
+    sensitive: NDArray[np.bool_],
+    options: TuningOptions,
+    head: HeadOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: int,
+) -> NDArray[np.float64]:
+    monkeypatch.setattr(lora, "MOST_TOKENS", tokens)
+    tuned = fine_tune(adapters, batch, sensitive, seed=0, options=options, head=head)
+    return tuned.predict(batch)
 
 
 def test_it_learns(tmp_path: Path) -> None:
