@@ -224,10 +224,8 @@ def _weighted(
     """
 
     def drawn(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = weights @ np.bincount(
-            sample[cells], minlength=weights.shape[1]
-        ).astype(np.float64)
-        return found
+        counts = np.bincount(sample[cells], minlength=weights.shape[1])
+        return np.asarray(weights @ counts, np.float64)
 
     p, n, tp, fp = (drawn(cells) for cells in (truth, ~truth, truth & called, ~truth & called))
     # Cells of each sample at each rank that occurs, from the highest down; the sums over a draw's
