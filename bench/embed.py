@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import tempfile
 import time
@@ -183,9 +184,21 @@ def _one_by_one(name: str, model: Model, batch: Batch) -> np.ndarray:
         return torch.cat(found).float().cpu().numpy()
 
 
+def _attention(
+    query: list[int], key: list[int], value: list[int], *_: object, **__: object
+) -> int:
+    """Multiplications and additions of fused attention: scores, and sums of values by them."""
+    *batch, queries, width = query
+    return 2 * math.prod(batch) * queries * key[-2] * (width + value[-1])
+
+
 def _flops(model: Model, batch: Batch) -> int:
-    """Count what the real tokens need: each cell alone, without padding."""
-    counter = FlopCounterMode(display=False)
+    """Count what the real tokens need: each cell alone, without padding.
+
+    torch counts the fused attention of GPUs only.
+    """
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={on_cpu: _attention})
     with counter, torch.inference_mode():
         for row in range(len(batch)):
             model.forward(batch.take([row]))
