@@ -543,7 +543,7 @@ def models_pretrain_command(model: str, release: Path, out: Path, **options: Any
 @click.option(
     "--batch-tokens",
     type=click.IntRange(min=1),
-    help="Most tokens of a batch. [default: 16,384; 131,072 on a GPU]",
+    help="Most tokens of a batch. [default: the model's on a CPU; 131,072 on a GPU]",
 )
 @click.option("--as-published", is_flag=True, help="As scDrugMap's code, faults included.")
 @_folder_option("--orthologs", help="Table gene_id, human_gene_id, human_gene_name, one to one.")

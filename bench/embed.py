@@ -52,7 +52,8 @@ def main() -> None:
     """Measure every model that was asked for."""
     options = _options()
     counts, genes = _cells(options.release, options.cells)
-    chosen = settled(EmbedOptions(device=options.device, dtype=options.dtype))
+    given = EmbedOptions(device=options.device, dtype=options.dtype)
+    chosen = settled(given, options.models[0])
     peak = _peak(chosen)
     machine = {
         "torch": torch.__version__,
@@ -60,14 +61,13 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "device": _device_name(chosen),
         "dtype": chosen.dtype,
-        "batch_tokens": chosen.batch_tokens,
         "peak_gflops": round(peak / 1e9, 1),
         "cells": len(counts),
     }
     print(json.dumps(machine))
     rows = []
     for name in options.models:
-        row = _measure(name, counts, genes, chosen, options.repeat, peak)
+        row = _measure(name, counts, genes, settled(given, name), options.repeat, peak)
         rows.append(row)
         print(_line(row), flush=True)
     if options.json:
@@ -153,6 +153,7 @@ def _measure(
     flops = _flops(ours, batch)
     return {
         "model": name,
+        "batch_tokens": options.batch_tokens,
         "tokens": round(float(np.mean(batch.lengths)), 1),
         "tokenise_cells_s": cells / tokenising,
         "ours_cells_s": cells / seconds["ours"],
@@ -184,9 +185,7 @@ def _one_by_one(name: str, model: Model, batch: Batch) -> np.ndarray:
         return torch.cat(found).float().cpu().numpy()
 
 
-def _attention(
-    query: list[int], key: list[int], value: list[int], *_: object, **__: object
-) -> int:
+def _attention(query: list[int], key: list[int], value: list[int], *_: object, **__: object) -> int:
     """Multiplications and additions of fused attention: scores, and sums of values by them."""
     *batch, queries, width = query
     return 2 * math.prod(batch) * queries * key[-2] * (width + value[-1])

@@ -10,8 +10,9 @@ from cellresponse.schema.errors import ModelError
 
 __all__ = ["EmbedOptions", "settled"]
 
-# Padded tokens in a batch: what keeps the arithmetic units busy, in memory that is there.
-CPU_TOKENS, GPU_TOKENS = 16_384, 131_072
+# Padded tokens in a batch: what keeps the arithmetic units busy, in memory that is there. For a CPU
+# each model says it.
+GPU_TOKENS = 131_072
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class EmbedOptions:
     dtype
         Of the arithmetic; embeddings are float32. None: bfloat16 on a GPU, else float32.
     batch_tokens
-        Most tokens of a batch, padding counted. None: 16,384 on a CPU, 131,072 on a GPU.
+        Most tokens of a batch, padding counted. None: 131,072 on a GPU, on a CPU the
+        model's `cpu_tokens`.
     orthologs
         Table of one-to-one orthologs for cells of an organism that the model does not
         know. None: such cells are refused.
@@ -49,16 +51,19 @@ class EmbedOptions:
         }
 
 
-def settled(options: EmbedOptions) -> EmbedOptions:
-    """Fill in what was left open.
+def settled(options: EmbedOptions, model: str) -> EmbedOptions:
+    """Fill in what was left open, for a model by its name.
 
     Raises
     ------
     ModelError
-        The device is not there, or a batch has no tokens.
+        The device is not there, a batch has no tokens, or there is no such model.
     """
     import torch
 
+    from cellresponse.baselines.models.registry import get_model
+
+    cpu_tokens = get_model(model.partition("@")[0]).cpu_tokens
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise ModelError("there is no such device", value=device, allowed="cpu, cuda, cuda:N")
@@ -71,5 +76,5 @@ def settled(options: EmbedOptions) -> EmbedOptions:
         options,
         device=device,
         dtype=options.dtype or ("bfloat16" if gpu else "float32"),
-        batch_tokens=options.batch_tokens or (GPU_TOKENS if gpu else CPU_TOKENS),
+        batch_tokens=options.batch_tokens or (GPU_TOKENS if gpu else cpu_tokens),
     )

@@ -71,7 +71,7 @@ def embed_release(
     cellresponse.baselines.embed.result.facts_of : What the file says about itself.
     """
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _on_own_device(settled(options or EmbedOptions()))
+    chosen = _on_own_device(settled(options or EmbedOptions(), model))
     setting = Setting(release, model, weights, chosen, out)
     worker = Worker(setting)
     blocks = blocks_of(worker.release, cell_ids)

@@ -259,6 +259,7 @@ class CellPLM(Model):
     # adapters of these two do nothing; the value and the output projection are what is left.
     lora_targets = ("value_projection", "out_projection")
     lora_targets_as_published = ("query_projection", "key_projection", "value_projection")
+    cpu_tokens = 16_384  # genes are summed before the network, which pads nothing
 
     network: Network
 

@@ -216,12 +216,16 @@ class Model(abc.ABC):
         Names (or name endings) of the modules that LoRA adapts.
     trainable_as_published
         Beginnings of the names of parameters that the public code trains beside them.
+    cpu_tokens
+        Padded tokens of a batch that a CPU computes fastest. The default takes long cells
+        one by one, so that none of their attention is padding.
     """
 
     card: ClassVar[Card]
     lora_targets: ClassVar[tuple[str, ...]]
     lora_targets_as_published: ClassVar[tuple[str, ...]]
     trainable_as_published: ClassVar[tuple[str, ...]] = ()
+    cpu_tokens: ClassVar[int] = 1024
     network: torch.nn.Module
     as_published: bool
     dimension: int

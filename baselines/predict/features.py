@@ -40,7 +40,7 @@ class Embedder:
         ModelError
             An unknown name, or weights that are missing or wrong.
         """
-        options = settled(EmbedOptions(device=device))
+        options = settled(EmbedOptions(device=device), name)
         opened = open_model(name, weights)
         opened.model.network.to(options.device)
         return cls(opened, options)

@@ -97,7 +97,7 @@ def test_the_file_says_what_made_it(mini_release: Release, weights: Path, tmp_pa
     assert facts["cells"] == 50
     assert facts["options"] == {
         "as_published": False,
-        "batch_tokens": 16384,
+        "batch_tokens": 1024,
         "device": "cpu",
         "dtype": "float32",
     }
@@ -294,12 +294,12 @@ def test_mouse_cells_need_a_table_of_orthologs(
 
 def test_options_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such device 'tpu'"):
-        settled(EmbedOptions(device="tpu"))
+        settled(EmbedOptions(device="tpu"), "tgpt")
     with pytest.raises(ModelError, match="a batch needs tokens 0"):
-        settled(EmbedOptions(batch_tokens=0))
+        settled(EmbedOptions(batch_tokens=0), "tgpt")
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="there is no GPU that torch can use"):
-            settled(EmbedOptions(device="cuda"))
+            settled(EmbedOptions(device="cuda"), "tgpt")
 
 
 def test_batches_hold_cells_of_like_length() -> None:
@@ -315,7 +315,7 @@ def test_embeddings_that_are_no_numbers_are_an_error(weights: Path) -> None:
     model.network.get_parameter("transformer.ln_f.weight").data.fill_(torch.nan)
     batch = Batch({"tokens": np.array([1, 5, 2])}, np.array([0, 3]))
     with pytest.raises(ModelError, match="1 of 1 embeddings are not finite"):
-        embed_batch(model, batch, settled(CPU))
+        embed_batch(model, batch, settled(CPU, "tgpt"))
 
 
 def test_seeds_belong_to_cells() -> None:
