@@ -259,7 +259,8 @@ class CellPLM(Model):
     # adapters of these two do nothing; the value and the output projection are what is left.
     lora_targets = ("value_projection", "out_projection")
     lora_targets_as_published = ("query_projection", "key_projection", "value_projection")
-    cpu_tokens = 16_384  # genes are summed before the network, which pads nothing
+    # Genes are summed before the network, which pads nothing; reading its weights takes the time.
+    cpu_tokens = 1_048_576
 
     network: Network
 
