@@ -10,7 +10,7 @@ are called and heard; `as_published` keeps the no-op and warns. `lora_effects.py
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,9 +43,10 @@ __all__ = [
 
 ADAPTER = "default"  # peft's own name of the only adapter of a module
 
-# In memory at once while training. A published batch holds up to 300,000 tokens (scGPT), which
-# takes more than 20 GB even of a tiny model; its gradient is the sum over its parts.
+# In memory at once. A published batch holds up to 300,000 tokens (scGPT), which takes more than
+# 20 GB even of a tiny model in training; its gradient is the sum over its parts.
 MOST_TOKENS = 8192
+PREDICTED_AT_ONCE = 32
 
 
 class NoOpWarning(UserWarning):
@@ -231,10 +232,18 @@ class Tuned:
         """Give (cells,) probabilities of sensitive, in evaluation mode."""
         found = np.empty(len(batch))
         with torch.inference_mode():
-            for rows in by_length(batch.lengths, MOST_TOKENS):
+            for rows in _parts(self.model, batch.lengths, PREDICTED_AT_ONCE):
                 features = self.model.embed(batch.take(rows))
                 found[rows] = self.head.probability(features).double().cpu().numpy()
         return found
+
+
+def _parts(model: Model, lengths: NDArray[np.int64], published: int) -> Iterable[NDArray[np.int64]]:
+    """Divide cells by tokens; as published by number, because cells of a batch may matter there."""
+    if not model.as_published:
+        return by_length(lengths, MOST_TOKENS)
+    rows = np.arange(len(lengths))
+    return np.split(rows, rows[published::published])
 
 
 def fine_tune(
@@ -287,7 +296,8 @@ def fine_tune(
         for _ in range(options.epochs):
             for rows in torch.randperm(len(batch), generator=order).split(options.batch_size):
                 optimiser.zero_grad()
-                for part in by_length(batch.lengths[rows.numpy()], MOST_TOKENS):
+                lengths = batch.lengths[rows.numpy()]
+                for part in _parts(model, lengths, options.batch_size):
                     some = rows[part]
                     features = model.forward(batch.take(some.numpy())).float()
                     loss = loss_of(layers(features), target[some], weights[some])

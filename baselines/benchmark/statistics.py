@@ -190,16 +190,15 @@ def intervals(
     # A draw is a weight for each sample.
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    ranked = np.asarray(probability if ranks is None else ranks)
-    step = max(1, AT_ONCE // len(truth))
+    counts = _counts(
+        sample,
+        np.asarray(truth, bool),
+        np.asarray(probability if ranks is None else ranks),
+        np.asarray(probability) >= THRESHOLD,
+    )
+    step = max(1, AT_ONCE // counts.sensitive.shape[0])
     drawn = [
-        _weighted(
-            weights[start : start + step],
-            sample,
-            np.asarray(truth, bool),
-            ranked,
-            np.asarray(probability) >= THRESHOLD,
-        )
+        _weighted(weights[start : start + step].T.astype(np.float64), counts)
         for start in range(0, resamples, step)
     ]
     found = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]}
@@ -211,35 +210,53 @@ def intervals(
     }
 
 
-def _weighted(
-    weights: NDArray[np.int64],
+@dataclass(frozen=True)
+class _Counts:
+    """Cells of each sample, so that a draw of samples gives its counts by one product.
+
+    Attributes
+    ----------
+    sensitive, resistant
+        (ranks that occur, samples), from the highest rank down.
+    called, falsely
+        (samples,) sensitive and resistant cells that are called sensitive.
+    """
+
+    sensitive: sp.csr_array
+    resistant: sp.csr_array
+    called: NDArray[np.int64]
+    falsely: NDArray[np.int64]
+
+
+def _counts(
     sample: NDArray[np.intp],
     truth: NDArray[np.bool_],
     ranked: NDArray[np.floating],
     called: NDArray[np.bool_],
-) -> dict[str, NDArray[np.float64]]:
-    """Metrics of (draws, samples) weights, (draws,) each; NaN where a draw holds one class only.
-
-    `sample` is the index of each cell's sample.
-    """
-
-    def drawn(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
-        counts = np.bincount(sample[cells], minlength=weights.shape[1])
-        return np.asarray(weights @ counts, np.float64)
-
-    p, n, tp, fp = (drawn(cells) for cells in (truth, ~truth, truth & called, ~truth & called))
-    # Cells of each sample at each rank that occurs, from the highest down; the sums over a draw's
-    # samples, run along the ranks, are its counts above every threshold.
+) -> _Counts:
+    """Count cells by the index of their sample."""
     levels, level = np.unique(-ranked, return_inverse=True)
-    new_true, new_false = (
-        sp.csr_array(
-            (np.ones(side.sum()), (level[side], sample[side])),
-            shape=(len(levels), weights.shape[1]),
-        )
-        @ weights.T.astype(np.float64)
-        for side in (truth, ~truth)
+    samples = int(sample.max()) + 1
+
+    def ranked_cells(cells: NDArray[np.bool_]) -> sp.csr_array:
+        found = np.ones(cells.sum()), (level[cells], sample[cells])
+        return sp.csr_array(found, shape=(len(levels), samples))
+
+    return _Counts(
+        sensitive=ranked_cells(truth),
+        resistant=ranked_cells(~truth),
+        called=np.bincount(sample[truth & called], minlength=samples),
+        falsely=np.bincount(sample[~truth & called], minlength=samples),
     )
+
+
+def _weighted(weights: NDArray[np.float64], counts: _Counts) -> dict[str, NDArray[np.float64]]:
+    """Metrics of (samples, draws) weights, (draws,) each; NaN where a draw holds one class only."""
+    tp, fp = counts.called @ weights, counts.falsely @ weights
+    new_true, new_false = counts.sensitive @ weights, counts.resistant @ weights
+    # Sums down the ranks are the counts above every threshold.
     true, false = np.cumsum(new_true, axis=0), np.cumsum(new_false, axis=0)
+    p, n = true[-1], false[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(true + false > 0, true / (true + false), 0)
         found = {

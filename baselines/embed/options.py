@@ -11,8 +11,8 @@ from cellresponse.schema.errors import ModelError
 __all__ = ["EmbedOptions", "settled"]
 
 # Padded tokens in a batch: what keeps the arithmetic units busy, in memory that is there. For a CPU
-# each model says it.
-GPU_TOKENS = 131_072
+# each model says it, but as published, where the cells of a batch change each other in some models.
+GPU_TOKENS, PUBLISHED_CPU_TOKENS = 131_072, 16_384
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class EmbedOptions:
         Of the arithmetic; embeddings are float32. None: bfloat16 on a GPU, else float32.
     batch_tokens
         Most tokens of a batch, padding counted. None: 131,072 on a GPU, on a CPU the
-        model's `cpu_tokens`.
+        model's `cpu_tokens`, or 16,384 as published.
     orthologs
         Table of one-to-one orthologs for cells of an organism that the model does not
         know. None: such cells are refused.
@@ -64,6 +64,8 @@ def settled(options: EmbedOptions, model: str) -> EmbedOptions:
     from cellresponse.baselines.models.registry import get_model
 
     cpu_tokens = get_model(model.partition("@")[0]).cpu_tokens
+    if options.as_published:
+        cpu_tokens = PUBLISHED_CPU_TOKENS
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise ModelError("there is no such device", value=device, allowed="cpu, cuda, cuda:N")

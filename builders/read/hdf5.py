@@ -37,8 +37,8 @@ def opened_hdf5(path: Path, *, name: str) -> Iterator[h5py.File]:
         it is met later, inside the `with` block.
     """
     try:
-        # Without HDF5's cache of chunks, what is not compressed is read straight into its place:
-        # pieces are read once and in order, so that nothing would be found in the cache.
+        # Without HDF5's cache of chunks, what is not compressed is read straight into its place.
+        # Pieces are read once and in order: the cache could save the chunk at a border, no more.
         with h5py.File(path, "r", rdcc_nbytes=0) as file:
             yield file
     except FileNotFoundError as error:

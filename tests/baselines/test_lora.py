@@ -115,6 +115,21 @@ def test_a_batch_in_parts_trains_as_a_whole_one(
     assert np.ptp(whole) > 1e-3
 
 
+def test_as_published_a_batch_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("cellm", tmp_path, as_published=True)
+    batch = model.tokenise(*cells())
+    alone = torch.cat([model.embed(batch.take([row])) for row in range(3)])
+    assert not torch.allclose(model.embed(batch), alone, rtol=1e-4)  # its cells change each other
+    adapters, head = adapt(model), HeadOptions()
+    options = TuningOptions(epochs=1, batch_size=3, learning_rate=1e-2)
+    sensitive = np.array([True, False, True])
+    whole, parts = (
+        _trained(adapters, batch, sensitive, options, head, monkeypatch, tokens)
+        for tokens in (10**9, 1)
+    )
+    np.testing.assert_array_equal(parts, whole)
+
+
 def _trained(
     adapters: Adapters,
     batch: Batch,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 from cellresponse.baselines.benchmark.metrics import METRICS, ONE_CLASS_METRICS, score
 
@@ -48,6 +49,18 @@ def test_counts_by_hand(rows):
         if t and not u
     ]
     assert got["auroc"] == pytest.approx(sum(pairs) / len(pairs))
+
+
+@given(cells)
+def test_equals_scikit_learn(rows):
+    truth = np.array([label for label, _ in rows])
+    probability = np.array([value / 100 for _, value in rows])
+    if truth.all() or not truth.any():
+        return
+    got = values(truth, probability)
+    assert got["auroc"] == pytest.approx(roc_auc_score(truth, probability), abs=1e-12)
+    assert got["auprc"] == pytest.approx(average_precision_score(truth, probability), abs=1e-12)
+    assert got["mcc"] == pytest.approx(matthews_corrcoef(truth, probability >= 0.5), abs=1e-12)
 
 
 def test_positive_class_is_sensitive():

@@ -295,6 +295,8 @@ def test_mouse_cells_need_a_table_of_orthologs(
 def test_options_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such device 'tpu'"):
         settled(EmbedOptions(device="tpu"), "tgpt")
+    assert settled(EmbedOptions(device="cpu"), "tgpt@random").batch_tokens == 1024
+    assert settled(EmbedOptions(device="cpu", as_published=True), "tgpt").batch_tokens == 16384
     with pytest.raises(ModelError, match="a batch needs tokens 0"):
         settled(EmbedOptions(batch_tokens=0), "tgpt")
     if not torch.cuda.is_available():
