@@ -26,6 +26,7 @@ from cellresponse.releases.content_hash import combine, table_hash
 from cellresponse.releases.croissant import write_croissant
 from cellresponse.releases.datapackage import write_descriptor, write_root
 from cellresponse.releases.diff import compare, unexplained_losses
+from cellresponse.releases.doubts import doubts
 from cellresponse.releases.layout import PARTITION_ABOVE, matrix_path, table_path
 from cellresponse.releases.release import Release
 from cellresponse.releases.tables_io import write_by_study, write_table
@@ -85,10 +86,8 @@ def assemble(
     tables["cohorts"], cohorts = build_cohorts(spec, folder, report)
     root = _root(spec, axes, summaries, tables, code)
     root |= {"equal_count_vectors": equal, "cohorts": cohorts}
-    for found in equal:
-        report(
-            f"warning: {found['cells']} cells have equal counts in {' and '.join(found['studies'])}"
-        )
+    for doubt in doubts(root):
+        report(f"warning: {doubt}")
     if previous is not None:
         root["diff"] = compare(previous, Release(folder, root))
         raise_all(unexplained_losses(root["diff"], spec.explained_losses))

@@ -49,6 +49,11 @@ class AxisMap:
         return cls(features, len(axis), mitochondrial, weights)
 
     @cached_property
+    def finds_genes(self) -> bool:
+        """Whether any feature of the file is on the axis."""
+        return bool((self.features.columns >= 0).any())
+
+    @cached_property
     def is_identity(self) -> bool:
         """Whether the file's features are the axis, or its beginning."""
         columns = self.features.columns

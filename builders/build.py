@@ -37,6 +37,8 @@ from cellresponse.schema.storage import storage_errors
 
 __all__ = ["BuildOptions", "build"]
 
+SCRATCH = ".simulated-"
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -99,7 +101,11 @@ def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> 
     with storage_errors(options.out):
         _require_writable(options.out)
         _require_writable(options.cache)
-    with _lock(options.cache, final), tempfile.TemporaryDirectory(dir=options.cache) as scratch:
+    with (
+        _lock(options.cache),
+        tempfile.TemporaryDirectory(prefix=SCRATCH, dir=options.cache) as scratch,
+    ):
+        _remove_leftovers(final, options, Path(scratch))
         axes = _axes(spec, options, report)
         curation, mirror = options.curation, options.mirror
         if spec.simulation is not None:
@@ -125,7 +131,7 @@ def _require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _lock(cache: Path, final: Path) -> Iterator[None]:
+def _lock(cache: Path) -> Iterator[None]:
     """One build with a cache at a time: two would remove each other's finished studies."""
     with (cache / "lock").open("w") as stream:
         try:
@@ -136,13 +142,19 @@ def _lock(cache: Path, final: Path) -> Iterator[None]:
                 file=cache,
                 hint="Wait until it ends, or give another --cache",
             ) from None
-        _remove_leftovers(final)
         yield
 
 
-def _remove_leftovers(final: Path) -> None:
-    """A build that was killed while assembling leaves a hidden folder; none runs now."""
-    for path in final.parent.glob(f".{final.name}.*.partial"):
+def _remove_leftovers(final: Path, options: BuildOptions, scratch: Path) -> None:
+    """A build that was killed leaves hidden folders; none runs now.
+
+    Workers of a cluster outlive the build that was killed, and may still be at work.
+    """
+    leftovers = [*final.parent.glob(f".{final.name}.*.partial")]
+    leftovers += [path for path in options.cache.glob(f"{SCRATCH}*") if path != scratch]
+    if options.scheduler is None:
+        leftovers += (options.cache / "studies").glob(".*")
+    for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
 
 

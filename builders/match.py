@@ -21,6 +21,7 @@ from cellresponse.schema.vocabulary import cell_lines, words
 __all__ = ["CELL_FACTS", "Matched", "match_barcodes"]
 
 CELL_FACTS = ("cell_line", "cell_type", "malignant", "doublet")
+MOST_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def match_barcodes(
         return _by_cells(study, file, barcodes, samples)
     by_key = {str(row["barcode_key"]): row["sample_id"] for _, row in rows.iterrows()}
     keys = (
-        _table_keys(file, barcodes, rule, companions)
+        _table_keys(study, file, barcodes, rule, companions)
         if rule.rule == "table"
         else _pattern_keys(barcodes, str(rule.pattern))
     )
@@ -105,11 +106,13 @@ def _by_key(
     codes = np.full(n_barcodes, -1, dtype=np.int32)
     facts: dict[str, list[str | None]] = {}
     left_out: Counter[str] = Counter()
+    strangers: set[str] = set()
     for index, (key, reason, said) in enumerate(keys):
         if key is None:
             left_out[reason] += 1
         elif key not in by_key:
             left_out[f"no sample has the key {key}"] += 1
+            strangers.add(key)
         else:
             codes[index] = code_of[by_key[key]]
         for column, value in said.items():
@@ -124,8 +127,10 @@ def _by_key(
             row=_line(study.samples, "sample_id", absent[0]),
             column="barcode_key",
             value=key,
-            allowed=sorted(by_key.keys() - {key}) or None,
-            hint="Compare the key with the file's barcodes",
+            allowed=sorted(strangers)[:MOST_SHOWN] or None,
+            hint="These keys were found and no sample has them"
+            if strangers
+            else "Every key that was found has its sample: compare with the file's barcodes",
         )
     return Matched(samples, codes, facts, dict(left_out))
 
@@ -142,19 +147,23 @@ def _pattern_keys(barcodes: list[str], pattern: str) -> Keys:
 
 
 def _table_keys(
-    file: str, barcodes: list[str], rule: BarcodeRule, companions: Mapping[str, Path]
+    study: Study,
+    file: str,
+    barcodes: list[str],
+    rule: BarcodeRule,
+    companions: Mapping[str, Path],
 ) -> Keys:
-    name = str(rule.table)
-    if name not in companions:
+    name, listed = f"{study.study_id}/{rule.table}", str(rule.table)
+    if listed not in companions:
         raise EvidenceError(
             "the table of the barcode rule is not a file of the study",
-            file=file,
+            file=f"{study.study_id}/{file}",
             column="barcodes.table",
-            value=name,
+            value=listed,
             allowed=sorted(companions),
         )
     table = read_cell_table(
-        companions[name], name=name, delimiter=rule.delimiter, barcode_column=rule.barcode_column
+        companions[listed], name=name, delimiter=rule.delimiter, barcode_column=rule.barcode_column
     )
     needed = [str(rule.key_column), *rule.columns.values(), *rule.keep]
     for column in needed:
@@ -169,10 +178,11 @@ def _table_keys(
     for barcode in barcodes:
         row = rows.get(barcode)
         if row is None:
-            yield None, f"not in {name}", dict.fromkeys(map(str, rule.columns))
+            yield None, f"not in {listed}", dict.fromkeys(map(str, rule.columns))
             continue
         said: dict[str, str | None] = {
-            ours: _fact(ours, row[theirs], rule, theirs) for ours, theirs in rule.columns.items()
+            ours: _fact(ours, row[theirs], rule, theirs, f"{name}, cell {barcode}")
+            for ours, theirs in rule.columns.items()
         }
         refused = [c for c, allowed in rule.keep.items() if row[c] not in allowed]
         if refused:
@@ -181,14 +191,15 @@ def _table_keys(
             yield str(row[str(rule.key_column)]), "", said
 
 
-def _fact(ours: str, value: str, rule: BarcodeRule, theirs: str) -> str | None:
+def _fact(ours: str, value: str, rule: BarcodeRule, theirs: str, where: str) -> str | None:
     """Translate a value of the source's table into our word."""
     text = rule.values.get(theirs, {}).get(value, value)
     if text in ("", "NA", "NaN", "nan"):
         return None
-    if ours == "cell_line":
-        return cell_lines().resolve(text).id
-    return text if ours == "cell_type" else words(ours).resolve(text).id
+    if ours == "cell_type":
+        return text
+    known = cell_lines() if ours == "cell_line" else words(ours)
+    return known.resolve(text, file=where, column=theirs).id
 
 
 def _by_cells(study: Study, file: str, barcodes: list[str], samples: list[str]) -> Matched:

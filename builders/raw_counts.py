@@ -83,10 +83,16 @@ class RawCountTest:
         Raises
         ------
         CountsError
-            A value is no count. The message has the first one with its barcode
+            The values are of type bool, or one is no count. The message has the first one with its barcode
             and feature, what the matrix was recognised as, and by what evidence.
         """
         values = piece.data if isinstance(piece, CsrBlock) else piece.values
+        if values.dtype.kind == "b":
+            raise CountsError(
+                "the matrix holds true and false: whether a feature was detected, not how often",
+                file=self.source.name,
+                hint="Give the file of raw counts, or name another layer if this one has it",
+            )
         counts = as_counts(values)
         if counts is None:
             raise self._refusal(piece, values)

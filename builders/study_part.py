@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,15 +15,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cellresponse.builders.axis_rows import AxisMap, measure
-from cellresponse.builders.genes import GeneAxis, map_features
-from cellresponse.builders.match import Matched, match_barcodes
+from cellresponse.builders.genes import GeneAxis
+from cellresponse.builders.match import Matched
 from cellresponse.builders.matrix_writer import MatrixWriter
 from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
 from cellresponse.builders.quality import CellQuality, removed_by
-from cellresponse.builders.read import CountSource, Features, open_counts
-from cellresponse.builders.sources.archives import unpack
+from cellresponse.builders.read import CountSource
+from cellresponse.builders.study_sources import axis_maps, no_genes, open_sources
 from cellresponse.builders.study_tables import (
     cells_table,
     labels_table,
@@ -36,10 +36,10 @@ from cellresponse.curation.study import Study, load_study
 from cellresponse.releases.content_hash import table_hash
 from cellresponse.releases.read_ahead import read_ahead
 from cellresponse.schema.errors import EvidenceError
-from cellresponse.schema.spec import OrganismSpec
+from cellresponse.schema.spec import OrganismSpec, QcThresholds
 from cellresponse.schema.storage import storage_errors
 
-__all__ = ["StudyJob", "build_study", "open_sources"]
+__all__ = ["StudyJob", "build_study"]
 
 SUMMARY = "study.json"
 
@@ -109,12 +109,14 @@ def _build(job: StudyJob, scratch: Path) -> None:
     part = scratch / "part"
     part.mkdir()
     files, segments, ranked = rank_cells(sources, matched)
-    maps = _axis_maps(sources, job.axis)
+    maps = axis_maps(sources, job.axis)
     quality = CellQuality.empty(len(ranked))
     kept = np.zeros(len(ranked), dtype=bool)
     removed: dict[str, int] = {}
     with MatrixWriter(part / "matrix.zarr", job.axis) as writer:
         for file, start, counts in read_ahead(ordered_rows(files, segments, scratch / "spill")):
+            if not maps[file].finds_genes:
+                raise no_genes(sources[file], job.axis)
             span = slice(start, start + counts.shape[0])
             mapped = maps[file].apply(counts)
             measure(counts, maps[file], quality, start)
@@ -123,6 +125,7 @@ def _build(job: StudyJob, scratch: Path) -> None:
             for reason, mask in masks.items():
                 removed[reason] = removed.get(reason, 0) + int(mask.sum())
             writer.append(mapped if kept[span].all() else mapped[kept[span]])
+        _require_cells(study, job.organism.qc, kept, removed)
         cells = cells_table(study, names, matched, ranked, quality, kept)
         matrix_hash = writer.finish(_obs(cells))
     samples = samples_table(study, cells)
@@ -158,71 +161,31 @@ def _build(job: StudyJob, scratch: Path) -> None:
         "labels_of_samples_without_cells": len(
             {label.sample_id for label in derivation.labels} - _with_cells(study, samples)
         ),
+        # Of those that had cells: quality control removed all of them.
+        "samples_without_kept_cells": sorted(
+            set(ranked["sample_id"].unique().to_pylist()) - _with_cells(study, samples)
+        ),
     }
     (part / SUMMARY).write_text(json.dumps(summary, sort_keys=True), encoding="utf-8")
 
 
-def _axis_maps(sources: list[CountSource], axis: GeneAxis) -> list[AxisMap]:
-    """Map the features of each file; files with the same features share a map."""
-    known: list[tuple[Features, AxisMap]] = []
-    maps = []
-    for source in sources:
-        found = next((made for features, made in known if features == source.features), None)
-        if found is None:
-            found = AxisMap.of(map_features(source.features, axis), axis)
-            known.append((source.features, found))
-        maps.append(found)
-    return maps
-
-
-def open_sources(
-    study: Study, paths: Mapping[str, Path], scratch: Path
-) -> tuple[list[str], list[CountSource], list[Matched]]:
-    """Open every count matrix of a study and match its barcodes.
-
-    Parameters
-    ----------
-    study
-        The study.
-    paths
-        Local path of each of its files by manifest name.
-    scratch
-        Folder for members of archives.
-
-    Returns
-    -------
-    names, sources, matched
-        Manifest names, sorted; the open files; their barcodes' samples.
-    """
-    companions = dict(paths)
-    for file in study.manifest.files:
-        if file.members:
-            members = unpack(
-                paths[file.name],
-                [member.name for member in file.members],
-                scratch / "unpacked" / hashlib.sha256(file.name.encode()).hexdigest()[:12],
-                name=f"{study.study_id}/{file.name}",
-            )
-            for member, path in members.items():
-                companions[f"{file.name}/{member}"] = path
-                companions.setdefault(member, path)
-    names, sources, matched = [], [], []
-    for name, matrix in sorted(study.manifest.matrices().items()):
-        source = open_counts(
-            matrix.reader,
-            companions[name],
-            name=f"{study.study_id}/{name}",
-            options=matrix.options,
-            companions=companions,
-        )
-        names.append(name)
-        sources.append(source)
-        matched.append(match_barcodes(study, name, source.barcodes, matrix.barcodes, companions))
-    if not names:
+def _require_cells(
+    study: Study, thresholds: QcThresholds, kept: NDArray[np.bool_], removed: Mapping[str, int]
+) -> None:
+    if kept.any():
+        return
+    if not len(kept):
         raise EvidenceError(
-            "no file of the study holds counts", file=f"{study.study_id}/study.yaml"
+            "no barcode of its files belongs to a sample", file=f"{study.study_id}/study.yaml"
         )
-    return names, sources, matched
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in removed.items() if count)
+    raise EvidenceError(
+        f"none of {len(kept):,} cells passes quality control ({reasons})",
+        file=f"{study.study_id}/study.yaml",
+        allowed=f"min_genes {thresholds.min_genes}, max_pct_mito {thresholds.max_pct_mito}",
+        hint="Check that the files hold cells and not empty droplets or genes in place of cells, or "
+        "leave the study out of the release",
+    )
 
 
 def _obs(cells: pa.Table) -> pd.DataFrame:

@@ -109,6 +109,8 @@ def _empty_columns(file: Path) -> set[str]:
     footer = pq.read_metadata(file)
     nulls: dict[str, int] = dict.fromkeys(footer.schema.names, 0)
     for group in range(footer.num_row_groups):
+        if footer.row_group(group).num_rows == 0:
+            continue  # a group without rows has no statistics
         for at in range(footer.num_columns):
             column = footer.row_group(group).column(at)
             nulls[column.path_in_schema] += column.statistics.null_count

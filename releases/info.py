@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from cellresponse.releases.doubts import doubts
 from cellresponse.releases.release import Release
 from cellresponse.releases.task_summary import cohort_lines, summarise_tasks, task_lines
 
@@ -74,9 +75,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     for (basis, response, stars), (cells, drugs) in sorted(_by_basis(summary).items()):
         lines.append(f"  {basis:<30}{response:<11}{stars:<9}{cells:>9,}  {drugs} drugs")
     lines += task_lines(summary["tasks"]) + cohort_lines(summary["cohorts"])
-    for found in summary["equal_count_vectors"]:
-        lines.append(f"warning: {found['cells']} cells are equal in {', '.join(found['studies'])}")
-    return lines
+    return lines + [f"warning: {doubt}" for doubt in doubts(summary)]
 
 
 def _by_basis(summary: dict[str, Any]) -> dict[tuple[str, str, str], tuple[int, int]]:

@@ -36,7 +36,7 @@ def fails(project: Project, tmp_path: Path, run: Run) -> Callable[..., str]:
         for word in words:
             assert word in said
         assert not out.exists() or not list(out.iterdir())
-        assert not list((project.folder / "cache").glob("tmp*"))
+        assert not list((project.folder / "cache").glob(".simulated-*"))
         return said
 
     return expect
@@ -65,6 +65,32 @@ def test_truncated_gzip(project: Project, fails: Callable[..., str]) -> None:
     data = (project.mirror / "MINI1" / "counts.csv.gz").read_bytes()
     replace_counts(project, data[: len(data) // 2])
     fails("MINI1/counts.csv.gz", "truncated")
+
+
+def test_a_file_of_another_organism(project: Project, fails: Callable[..., str]) -> None:
+    names = [f"ENSMUSG{i:011d}" for i in range(30)]
+    replace_counts(project, dense_csv(counts(1, 36), names, barcodes()))
+    fails("MINI1/counts.csv.gz", "none of its 30 features", "'ENSMUSG00000000000", "human")
+
+
+def test_a_file_read_the_wrong_way_round(project: Project, fails: Callable[..., str]) -> None:
+    edit(project, "MINI2/study.yaml", "cells_by_features", "features_by_cells")
+    fails("MINI2/parental.tsv", "none of its 8 features", "'p0, p1, p2'", "orientation")
+
+
+def test_no_cell_passes_quality_control(project: Project, fails: Callable[..., str]) -> None:
+    text = project.spec.read_text()
+    project.spec.write_text(text.replace("min_genes: 10", "min_genes: 31"))
+    fails("MINI1", "none of 36 cells passes", "36 too_few_genes", "min_genes 31")
+
+
+def test_a_key_that_no_barcode_has(project: Project, fails: Callable[..., str]) -> None:
+    edit(project, "MINI1/samples.csv", "counts.csv.gz,U,", "counts.csv.gz,X,")
+    fails("MINI1/samples.csv", "row 2", "no barcode", "'X'", "Allowed: U", "no sample has them")
+
+
+def barcodes() -> list[str]:
+    return [f"{'UAB'[i % 3]}_{i:03d}" for i in range(36)]
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
-from mini_release import GENES, Project, counts
+from mini_release import GENES, MANIFEST, Project, counts, dense_csv
 
 import cellresponse.builders.build as build_module
 from cellresponse.builders.build import build
+from cellresponse.releases.doubts import doubts
+from cellresponse.releases.info import summarise, summary_lines
 from cellresponse.releases.release import Release, load
 from cellresponse.releases.specs import load_spec
 from cellresponse.releases.verify import verify
@@ -123,12 +127,93 @@ def test_killed_build_goes_on_from_its_finished_studies(
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     assert not list((tmp_path / "out").iterdir())
+    (finished / ".MINI2-unfinished").mkdir()  # as a process leaves it that is killed within a study
     again = subprocess.run(
         [sys.executable, str(CLI), *arguments], capture_output=True, text=True, check=True
     )
     assert "1 studies finished by an earlier build" in again.stderr
     assert load(tmp_path / "out" / "mini").content_hash == mini_release.content_hash
     assert not list(finished.iterdir())
+
+
+def test_samples_without_kept_cells_are_told(project: Project, tmp_path: Path) -> None:
+    table = project.mirror / "MINI2" / "resistant.tsv"
+    header, *rows = (line.split("\t") for line in table.read_text().splitlines())
+    poor = [[*row[:5], *("0" for _ in row[5:])] for row in rows]
+    table.write_text("\n".join("\t".join(row) for row in [header, *poor]) + "\n")
+    project.pin("MINI2")
+    lines: list[str] = []
+    spec = load_spec(str(project.spec))
+    built = build(spec, project.options(tmp_path / "out"), lambda line, **_: lines.append(line))
+    warning = "warning: MINI2: quality control leaves no cell of resistant"
+    assert warning in lines
+    assert warning in summary_lines(summarise(built))
+
+
+def test_files_with_few_known_features_are_told(project: Project, tmp_path: Path) -> None:
+    names = [f"unheard-of-{i}" if i > 10 else name for i, (_, name, _) in enumerate(GENES)]
+    barcodes = [f"{'UAB'[i % 3]}_{i:03d}" for i in range(36)]
+    data = dense_csv(counts(1, 36), names, barcodes)
+    (project.mirror / "MINI1" / "counts.csv.gz").write_bytes(data)
+    project.pin("MINI1")
+    built = project.build(tmp_path / "out")
+    assert list(doubts(built.root)) == [
+        "MINI1/counts.csv.gz: 11 of 30 features are genes of the reference; the others count in "
+        "quality control only"
+    ]
+
+
+def test_archives_with_equal_names_of_members_keep_their_own_lists(
+    project: Project, tmp_path: Path
+) -> None:
+    files, rows = "", ["sample_id,file,source_type,collection,arm,treatment,outcome,fact_sources"]
+    for seed, name in enumerate("ab", start=1):
+        values = counts(seed, 8)
+        entries = [f"{g + 1} {c + 1} {values[g, c]}" for g, c in np.argwhere(values)]
+        banner = "%%MatrixMarket matrix coordinate integer general"
+        _write_archive(
+            project.mirror / "MINI2" / f"{name}.tar",
+            {
+                "matrix.mtx": "\n".join([banner, f"30 8 {len(entries)}", *entries]),
+                "barcodes.tsv": "\n".join(f"{name.upper()}{i}" for i in range(8)),
+                "features.tsv": "\n".join(gene for gene, _, _ in GENES),
+            },
+        )
+        files += ARCHIVE.format(name=name)
+        rows.append(
+            f"{name},{name}.tar/matrix.mtx,cell_line,primary,treated,synthetic-drug-a,survived,"
+            "*=synthetic"
+        )
+    folder = project.curation / "MINI2"
+    (folder / "study.yaml").write_text(MANIFEST.format(study="MINI2") + files)
+    (folder / "samples.csv").write_text("\n".join(rows) + "\n")
+    project.pin("MINI2")
+    cells = project.build(tmp_path / "out").tables["cells"].to_pandas()
+    cells = cells[cells["study_id"] == "MINI2"]
+    found = cells.groupby("sample_id")["barcode"].agg(lambda b: {text[0] for text in b})
+    assert found.to_dict() == {"MINI2:a": {"A"}, "MINI2:b": {"B"}}
+
+
+ARCHIVE = """  - name: {name}.tar
+    url: https://synthetic.invalid/MINI2/{name}.tar
+    sha256: null
+    bytes: null
+    reader: archive
+    members: [
+      {{name: matrix.mtx, reader: 10x_mtx,
+        options: {{barcodes: barcodes.tsv, features: features.tsv}}}},
+      {{name: barcodes.tsv, reader: companion}},
+      {{name: features.tsv, reader: companion}},
+    ]
+"""
+
+
+def _write_archive(path: Path, members: dict[str, str]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, text in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text) + 1
+            archive.addfile(entry, io.BytesIO(f"{text}\n".encode()))
 
 
 def test_existing_release_is_never_overwritten(project: Project, tmp_path: Path) -> None:
@@ -206,7 +291,7 @@ def test_build_takes_ready_studies_only(project: Project, tmp_path: Path) -> Non
 def test_two_builds_of_one_release_at_once_are_refused(project: Project, tmp_path: Path) -> None:
     (project.folder / "cache").mkdir()
     with (
-        build_module._lock(project.folder / "cache", tmp_path / "out" / "mini"),
+        build_module._lock(project.folder / "cache"),
         pytest.raises(StorageError, match="another build"),
     ):
         project.build(tmp_path / "out")

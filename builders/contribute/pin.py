@@ -26,7 +26,7 @@ from cellresponse.builders.progress import Report, silent
 from cellresponse.builders.raw_counts import RawCountTest
 from cellresponse.builders.read import CellBlocks, CountSource
 from cellresponse.builders.sources.fetch import keep
-from cellresponse.builders.study_part import open_sources
+from cellresponse.builders.study_sources import open_sources
 from cellresponse.curation.labels import derive_labels
 from cellresponse.curation.leftovers import PLACEHOLDER
 from cellresponse.curation.study import Study, load_study

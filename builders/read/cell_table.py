@@ -36,8 +36,8 @@ def read_cell_table(
 
     Returns
     -------
-    One row a cell in file order, the barcode as index (named `barcode`), the
-    other columns as strings. Empty fields and `NA` stay as they are.
+    One row a cell in file order, the barcode as index (named `barcode`), all
+    columns as strings. Empty fields and `NA` stay as they are.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def read_cell_table(
     table.columns = pd.Index(columns)
     barcode = columns[0] if barcode_column is None else barcode_column
     require_distinct_barcodes(table[barcode].tolist(), name=name)
-    return table.set_index(barcode).rename_axis("barcode")
+    return table.set_index(barcode, drop=False).rename_axis("barcode")
 
 
 def _string_tables(path: Path, mark: str, columns: list[str], name: str) -> list[pa.Table]:

@@ -66,14 +66,14 @@ def open_tenx_mtx(
     barcode_rows = _listed(options.barcodes, "barcodes", companions, name)
     feature_rows = _listed(options.features, "features", companions, name)
     barcodes = [row[0] for row in barcode_rows]
-    require_distinct_barcodes(barcodes, name=options.barcodes)
+    require_distinct_barcodes(barcodes, name=_beside(name, options.barcodes))
     width = min((len(row) for row in feature_rows), default=1)
     choice = choose_features(
         [row[0] for row in feature_rows],
         [row[1] for row in feature_rows] if width > 1 else None,
         [row[2] for row in feature_rows] if width > 2 else None,
         options.feature_types,
-        name=options.features,
+        name=_beside(name, options.features),
     )
     with opened_text(path, name=name) as stream:
         header = _read_header(stream, name)
@@ -91,15 +91,22 @@ def _listed(listed: str, option: str, companions: Mapping[str, Path], name: str)
             value=listed,
             allowed=sorted(companions) or "a file listed in the manifest",
         )
-    with opened_text(companions[listed], name=listed) as stream:
+    shown = _beside(name, listed)
+    with opened_text(companions[listed], name=shown) as stream:
         rows = [
-            split_line(line, "\t", name=listed, row=row)
+            split_line(line, "\t", name=shown, row=row)
             for row, line in enumerate(stream, start=1)
             if line.strip()
         ]
     if not rows:
-        raise SourceFileError("the list is empty", file=listed)
+        raise SourceFileError("the list is empty", file=shown)
     return rows
+
+
+def _beside(name: str, listed: str) -> str:
+    """Name a list with the study of its matrix: `barcodes.tsv.gz` is in every study."""
+    study, slash, _ = name.partition("/")
+    return f"{study}/{listed}" if slash else listed
 
 
 def _read_header(stream: BinaryIO, name: str) -> _Header:

@@ -23,6 +23,7 @@ def test_every_field_stays_a_string(read):
     assert table.index.tolist() == ["A", "B"]
     assert table.index.name == "barcode"
     assert table.to_dict("list") == {
+        "barcode": ["A", "B"],
         "line": ["007", ""],
         "n": ["1.50", "2"],
         "call": ["NA", "TRUE"],
@@ -35,7 +36,7 @@ def test_r_header_and_named_column(read):
     assert table["line"].tolist() == ["x,y", "z"]
     table = read("n\tid\n1\tA\n2\tB\n", delimiter="tab", barcode_column="id")
     assert table.index.tolist() == ["A", "B"]
-    assert list(table.columns) == ["n"]
+    assert list(table.columns) == ["n", "id"]
 
 
 def test_mistakes(read):

@@ -1,0 +1,37 @@
+"""What in a release is right by every rule and still deserves a reader's eye."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["doubts"]
+
+NOT_FOUND = ("retired_id", "several_ids_for_name", "unknown_name")
+FEWEST_FOUND = 0.5
+"""Share of a file's features that are genes of the reference; half are missing nowhere we know."""
+
+
+def doubts(root: Mapping[str, Any]) -> Iterator[str]:
+    """Say it, a line each.
+
+    Parameters
+    ----------
+    root
+        What `release.json` says, or the summary of a release.
+    """
+    for study_id, study in root["studies"].items():
+        for file in study["files"]:
+            reasons = file["features_by_reason"]
+            genes = file["features"] - reasons.get("spike_in", 0)
+            found = genes - sum(reasons.get(reason, 0) for reason in NOT_FOUND)
+            if found < FEWEST_FOUND * genes:
+                yield (
+                    f"{study_id}/{file['name']}: {found:,} of {genes:,} features are genes of the "
+                    "reference; the others count in quality control only"
+                )
+        emptied = study.get("samples_without_kept_cells", [])
+        if emptied:
+            yield f"{study_id}: quality control leaves no cell of {', '.join(emptied)}"
+    for found in root["equal_count_vectors"]:
+        yield f"{found['cells']:,} cells have equal counts in {' and '.join(found['studies'])}"
