@@ -131,11 +131,17 @@ class Release:
             Values of those columns. None: all.
         stars
             At least so many stars for resistant cells, and all sensitive ones. None: all.
+            Labels by a measured IC50 have stars only where a cited fact supports them.
 
         Returns
         -------
         pandas.DataFrame
             Rows of the table `labels`; a null cell_id means the whole sample.
+
+        Warns
+        -----
+        NoResistantCells
+            No resistant label of those that match has so many stars.
 
         Raises
         ------
@@ -144,6 +150,8 @@ class Release:
         """
         import pandas as pd
         import pyarrow.compute as pc
+
+        from cellresponse.releases.stars import of_stars
 
         labels = self.tables["labels"]
         wanted = {
@@ -156,12 +164,7 @@ class Release:
             if value is not None:
                 self._require(labels, column, value)
                 labels = labels.filter(pc.equal(labels[column], value))
-        if stars is not None:
-            if stars not in (1, 2, 3):
-                raise ReleaseError("there are one to three stars", value=stars, allowed="1, 2, 3")
-            enough = pc.fill_null(pc.greater_equal(labels["stars"], stars), False)
-            labels = labels.filter(pc.or_(enough, pc.equal(labels["response"], "sensitive")))
-        return labels.to_pandas(types_mapper=pd.ArrowDtype)
+        return of_stars(labels, stars).to_pandas(types_mapper=pd.ArrowDtype)
 
     def cells(
         self,

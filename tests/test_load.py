@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import cellresponse
 from cellresponse.releases.release import Release
+from cellresponse.releases.stars import NoResistantCells
 from cellresponse.schema.errors import EvidenceError, ReleaseError
 
 
@@ -39,6 +41,15 @@ def test_labels_are_selected(mini_release: Release) -> None:
     assert len(drug) == 4
     assert set(mini_release.labels(response="resistant")["stars"]) == {1, 2, 3}
     assert len(mini_release.labels(study="MINI2", basis="resistant_line_vs_parental")) == 2
+
+
+def test_stars_that_leave_no_resistant_cell_are_told(mini_release: Release) -> None:
+    with pytest.warns(NoResistantCells, match="treated_vs_untreated_control") as told:
+        labels = mini_release.labels(drug="synthetic-drug-b", stars=3)
+    assert set(labels["response"]) == {"sensitive"}
+    assert told[0].filename == __file__
+    with pytest.warns(NoResistantCells):
+        mini_release.cells(drug="synthetic-drug-b", stars=3)
 
 
 @pytest.mark.parametrize(("stars", "resistant"), [(1, 3), (2, 2), (3, 1)])
@@ -135,6 +146,14 @@ def test_duckdb_counts_labelled_cells(mini_release: Release) -> None:
     expected = [tuple(row.values()) for row in summarise(mini_release)["labels"]]
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/splits.md"])
+def test_sql_of_the_documentation_runs(mini_release: Release, page: str) -> None:
+    text = (Path(__file__).parent.parent / page).read_text()
+    (sql,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    sql = sql.replace("dist/2025-06", str(mini_release.folder))
+    assert duckdb.sql(sql.replace("osimertinib", "synthetic-drug-a")).fetchall()
 
 
 def test_scanpy_opens_a_matrix(mini_release: Release) -> None:

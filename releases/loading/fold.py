@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cellresponse.releases.splits import folds
+from cellresponse.releases.stars import of_stars
 from cellresponse.releases.tasks import Task, tasks
 from cellresponse.schema.errors import ReleaseError
 
@@ -71,11 +71,7 @@ def fold_cells(
         if part not in ("train", "test"):
             raise ReleaseError("a fold has no such side", value=part, allowed=["train", "test"])
         cells = getattr(found[fold], part)
-    if stars is not None:
-        if stars not in (1, 2, 3):
-            raise ReleaseError("there are one to three stars", value=stars, allowed="1, 2, 3")
-        enough = pc.fill_null(pc.greater_equal(cells["stars"], stars), False)
-        cells = cells.filter(pc.or_(enough, pc.equal(cells["response"], "sensitive")))
+    cells = of_stars(cells, stars)
     if len(cells) == 0:
         raise ReleaseError("no cell matches", value=chosen.task_id)
     return cells
