@@ -83,8 +83,9 @@ class RawCountTest:
         Raises
         ------
         CountsError
-            The values are of type bool, or one is no count. The message has the first one with its barcode
-            and feature, what the matrix was recognised as, and by what evidence.
+            The values are of type bool, or one is no count. The message has the first
+            one with its barcode and feature, what the matrix was recognised as, and by
+            what evidence.
         """
         values = piece.data if isinstance(piece, CsrBlock) else piece.values
         if values.dtype.kind == "b":

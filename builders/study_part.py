@@ -183,7 +183,7 @@ def _require_cells(
         f"none of {len(kept):,} cells passes quality control ({reasons})",
         file=f"{study.study_id}/study.yaml",
         allowed=f"min_genes {thresholds.min_genes}, max_pct_mito {thresholds.max_pct_mito}",
-        hint="Check that the files hold cells and not empty droplets or genes in place of cells, or "
+        hint="Check that the files hold cells, not empty droplets and not genes in their place, or "
         "leave the study out of the release",
     )
 

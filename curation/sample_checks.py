@@ -40,6 +40,7 @@ type Problem = tuple[str, str, str | list[str] | None]
 def row_problems(
     study: Study, facts: dict[str, SampleFacts], row: dict[str, Any]
 ) -> Iterator[Problem]:
+    """Say what contradicts itself in a row: the problem, its column, and what is allowed."""
     sample = facts[row["sample_id"]]
     if (row["dose"] is None) != (row["dose_unit"] is None):
         yield "dose and dose_unit belong together", "dose_unit", "both, or neither"
@@ -51,6 +52,7 @@ def row_problems(
         yield from _gaps(sample, row)
     yield from _exposure_problems(sample)
     yield from _control_problems(facts, sample)
+    yield from _line_problems(study, sample, row)
     yield from _source_problems(study, row)
 
 
@@ -101,6 +103,19 @@ def _control_problems(facts: dict[str, SampleFacts], sample: SampleFacts) -> Ite
             "control_samples",
             f"empty, or one of the arms {', '.join(sorted(COMPARED_ARMS))}",
         )
+
+
+def _line_problems(study: Study, sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:
+    """A line and the one it was made from share a genome: the split by line must not part them."""
+    line_of = dict(zip(study.samples["sample_id"], study.samples["cell_line"], strict=True))
+    for control in sample.control_samples:
+        line = line_of.get(control)
+        if isinstance(line, str) and row["cell_line"] not in (None, line):
+            yield (
+                f"its control {control!r} is of another line",
+                "cell_line",
+                f"{line}: a line made from another carries the name of that one",
+            )
 
 
 def _source_problems(study: Study, row: dict[str, Any]) -> Iterator[Problem]:

@@ -184,7 +184,7 @@ class Model:
         if "patient_id" in row:
             origin = self.effect(row["patient_id"], PATIENT_SD)
         else:
-            origin = self.effect(row["cell_line"].removesuffix("-resistant"), LINE_SD)
+            origin = self.effect(row["cell_line"], LINE_SD)
         log_means = self.base + origin + self.effect(row["batch"], BATCH_SD)
         logs = log_means + np.outer(~tumour, self.effect(OTHER_CELL, KIND_SD))
         if sample.resistance:

@@ -61,7 +61,6 @@ def _derived_lines() -> Iterator[Sample]:
     resistant = parental | {
         "sample_id": "synthetic-line-4.resistant",
         "file": "synthetic_resistant.h5ad",
-        "cell_line": "synthetic-line-4-resistant",
         "arm": "resistant_line",
         "treatment": DRUG_A,
         "dose": "1",

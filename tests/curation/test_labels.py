@@ -270,12 +270,13 @@ def test_labels_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
         treated("T1", **common),
         treated("T2", **common),
         sample("C1"),
-        sample("C2", cell_line="A549"),
+        sample("C2"),
+        sample("C3", cell_line="A549"),
     ]
     screen = [measured("PC9", -2.0), measured("A549", 4.0)]
     one = derive(tmp_path, rows, dose_response=screen)
     other = derive(tmp_path, rows[::-1], dose_response=screen[::-1], study_id="GSE2")
-    assert len(one.labels) == 6
+    assert len(one.labels) == 7
     as_gse1 = [repr(label).replace("GSE2", "GSE1") for label in other.labels]
     assert list(map(repr, one.labels)) == as_gse1
 

@@ -225,6 +225,17 @@ def test_what_only_a_study_that_is_not_ready_may_lack(tmp_path: Path, column: st
     assert study.samples[column].isna().all()
 
 
+def test_a_line_made_from_another_carries_its_name(tmp_path: Path) -> None:
+    rows = [treated(cell_line="A549", control_samples="C"), sample("C")]
+    found = problem(write_study(tmp_path, rows))
+    assert (found.row, found.column, found.problem) == (
+        2,
+        "cell_line",
+        "its control 'C' is of another line",
+    )
+    assert str(found.allowed).startswith("PC9: ")
+
+
 def test_a_control_of_no_known_arm_is_no_control(tmp_path: Path) -> None:
     rows = [treated(control_samples="C", control_outcome="died"), sample("C", arm="")]
     found = problem(write_study(tmp_path, rows, status="metadata"))
