@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,9 @@ from cellresponse.releases.canonical import canonical_json
 from cellresponse.releases.hub.part import WHOLE, Part
 from cellresponse.releases.hub.remote import no_such_release
 from cellresponse.releases.hub.repo import HubRepo
-from cellresponse.releases.hub.shared_index import shared_index
-from cellresponse.releases.hub.transfer import Transfer
-from cellresponse.releases.hub.trouble import LOGIN, NotThere, Report, persist, silent
+from cellresponse.releases.hub.shared_index import published
+from cellresponse.releases.hub.transfer import CROSSING, Transfer
+from cellresponse.releases.hub.trouble import Report, silent
 from cellresponse.releases.index import RetractedRelease
 from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, ROOT, files_of, study_of
 from cellresponse.releases.release import Release
@@ -101,16 +99,13 @@ def pull(
     transfer = Transfer(hub, commit, Path(to), report)
     with storage_errors(transfer.to):
         pulled = _pull(transfer, name, part)
-        shutil.rmtree(transfer.staging, ignore_errors=True)
+        transfer.clear()
     return pulled
 
 
 def _find(hub: HubRepo, release: str, report: Report) -> tuple[str, str]:
     """Give name and commit of what is asked for."""
-    refs = persist(hub.refs, report)
-    if refs is None:
-        raise NotThere("the Hub has no such repository", file=hub.name, hint=LOGIN)
-    index = shared_index(hub)
+    index, refs = published(hub, report)
     name = index.aliases.get(release, release)
     if name in index.retractions:
         warnings.warn(index.retractions[name].says(name), RetractedRelease, stacklevel=3)
@@ -133,7 +128,7 @@ def _pull(transfer: Transfer, name: str, part: Part) -> Pulled:
         studies = part.studies(Release(to, root))
         wanted = first + [file for file in named.values() if study_of(file.path) in studies]
     if not whole_before:
-        _note(to, {file.path for file in wanted})
+        _note(transfer, {file.path for file in wanted})
     fetched += transfer.fetch(file for file in wanted if file not in first)
     transfer.place_descriptors()
     if part.everything:
@@ -165,7 +160,8 @@ def _require_own(to: Path, root: dict[str, Any], named: dict[str, NamedFile]) ->
             "holds another release", file=to, hint="Name another folder, or remove this one"
         )
     if to.is_dir():
-        strangers = set(files_of(to)) - named.keys() - {ROOT, DESCRIPTOR, PARTIAL}
+        there = {path for path in files_of(to) if not path.startswith(f"{CROSSING}/")}
+        strangers = there - named.keys() - {ROOT, DESCRIPTOR, PARTIAL}
         if strangers:
             raise ReleaseError(
                 "the folder holds a file that is not of the release",
@@ -175,12 +171,11 @@ def _require_own(to: Path, root: dict[str, Any], named: dict[str, NamedFile]) ->
             )
 
 
-def _note(to: Path, wanted: set[str]) -> None:
+def _note(transfer: Transfer, wanted: set[str]) -> None:
     """Write down what the folder is to hold, with what it holds already."""
-    files = sorted(wanted | (pulled_files(to) or set()))
-    beside = to / f".{PARTIAL}.new"
-    beside.write_bytes(canonical_json({"files": files}))
-    os.replace(beside, to / PARTIAL)
+    files = sorted(wanted | (pulled_files(transfer.to) or set()))
+    (transfer.staging / PARTIAL).write_bytes(canonical_json({"files": files}))
+    transfer.place(PARTIAL)
 
 
 def pull_lines(pulled: Pulled) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cellresponse.releases.canonical import file_sha256
 from cellresponse.releases.hub.repo import MAIN, HubRepo, Refs
-from cellresponse.releases.hub.shared_index import edit_shared_index, shared_index
+from cellresponse.releases.hub.shared_index import edit_shared_index, index_at
 from cellresponse.releases.hub.trouble import NotThere, PassingTrouble, Report, persist, silent
 from cellresponse.releases.hub.upload import Plan, branch_of, plan_upload, upload
 from cellresponse.releases.layout import DESCRIPTOR, ROOT
@@ -115,7 +115,7 @@ def _push_once(
         refs = hub.refs()
         if refs is None:
             raise PassingTrouble("the new repository is not there yet", file=hub.name)
-    shared_index(hub).with_release(release)  # refuses the name of an alias, before anything is sent
+    index_at(hub, refs).with_release(release)  # refuses an alias's name, before anything is sent
     published = _is_published(hub, refs, release, folder)
     plan = Plan(unchanged=len(files))
     if not published:
@@ -132,7 +132,7 @@ def _is_published(hub: HubRepo, refs: Refs, release: str, folder: Path) -> bool:
     if commit is None:
         return False
     try:
-        there = hub.cached(ROOT, commit).read_bytes()
+        there = hub.cached(ROOT, commit, again=True).read_bytes()
     except NotThere:
         there = b""
     if there != (folder / ROOT).read_bytes():

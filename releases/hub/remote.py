@@ -11,14 +11,14 @@ from typing import Any
 
 from cellresponse.releases.canonical import file_sha256
 from cellresponse.releases.hub.repo import MAIN, HubRepo
-from cellresponse.releases.hub.shared_index import shared_index
+from cellresponse.releases.hub.shared_index import published
 from cellresponse.releases.hub.store import HubStore
-from cellresponse.releases.hub.trouble import LOGIN, NotThere, persist
+from cellresponse.releases.hub.trouble import NotThere, Unanswered, persist
 from cellresponse.releases.index import ReleaseIndex, RetractedRelease, read_index
 from cellresponse.releases.layout import DESCRIPTOR, INDEX, ROOT
 from cellresponse.releases.release import Release
 from cellresponse.releases.root import NamedFile, named_files, read_root
-from cellresponse.schema.errors import HubError
+from cellresponse.schema.errors import CellResponseError, HubError
 
 __all__ = ["NoAnswer", "RemoteFiles", "no_such_release", "open_release"]
 
@@ -62,21 +62,29 @@ def open_release(name: str, repo: str) -> Release:
         warnings.warn(index.retractions[release].says(release), RetractedRelease, stacklevel=3)
     if tags is not None and release not in tags:
         raise no_such_release(hub, name, index, tags)
-    path = persist(lambda: hub.cached(ROOT, release, offline=tags is None))
-    root = read_root(path.parent)
+    if tags is None:
+        folder, root = _root(hub.cached(ROOT, release, offline=True))
+    else:
+        commit = tags[release]
+        folder, root = persist(lambda: hub.read_cached(ROOT, release, commit, _root))
     if root["release"] != release:
         raise HubError("the tag holds another release", file=hub.name, value=release)
-    return Release(path.parent, root, RemoteFiles(hub, path.parent, root))
+    return Release(folder, root, RemoteFiles(hub, folder, root))
+
+
+def _root(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Give the folder of a `release.json`, and what it says."""
+    return path.parent, read_root(path.parent)
 
 
 def _published(hub: HubRepo) -> tuple[ReleaseIndex, dict[str, str] | None]:
     """Give index and tags; without an answer, the index last seen here and None."""
     try:
-        refs = persist(hub.refs)
-    except HubError as trouble:
+        index, refs = published(hub)
+    except Unanswered as trouble:
         try:
             index = read_index(hub.cached(INDEX, MAIN, offline=True), name=f"{hub.name}: {INDEX}")
-        except HubError:
+        except CellResponseError:
             raise trouble from None
         warnings.warn(
             f"{trouble.problem}: the releases of {hub.name} are those last seen here",
@@ -84,9 +92,7 @@ def _published(hub: HubRepo) -> tuple[ReleaseIndex, dict[str, str] | None]:
             stacklevel=4,
         )
         return index, None
-    if refs is None:
-        raise NotThere("the Hub has no such repository", file=hub.name, hint=LOGIN)
-    return shared_index(hub), refs.tags
+    return index, refs.tags
 
 
 def no_such_release(hub: HubRepo, name: str, index: ReleaseIndex, tags: Iterable[str]) -> NotThere:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+from huggingface_hub.utils import (
+    build_hf_headers,
+    hf_raise_for_status,
+    http_backoff,
+    validate_repo_id,
+)
 
 from cellresponse.releases.hub.trouble import NotThere, hide_secrets, hub_errors
-from cellresponse.schema.errors import HubError
+from cellresponse.schema.errors import CellResponseError, HubError
 
 __all__ = ["Addition", "HubRepo", "Refs", "RemoteFile", "limit_waiting"]
 
@@ -62,8 +69,12 @@ class HubRepo:
     """
 
     def __init__(self, name: str) -> None:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII):
-            raise HubError("is no repository name", value=name, allowed="ORG/NAME")
+        if not _is_name(name):
+            raise HubError(
+                "is no repository name",
+                value=name,
+                allowed="ORG/NAME of letters, digits, `-`, `_`, `.`, without `--`, `..` and `.git`",
+            )
         hide_secrets()
         self.name = name
         self._api = HfApi()
@@ -164,6 +175,28 @@ class HubRepo:
                 )
             )
 
+    def read_cached[Read](
+        self, path: str, ref: str, commit: str, read: Callable[[Path], Read]
+    ) -> Read:
+        """Read a file of a branch or tag from the Hub's cache; a damaged one is fetched again.
+
+        Parameters
+        ----------
+        path, ref, commit
+            File, branch or tag, and the commit that it stands for now.
+        read
+            Raises where the file is damaged.
+        """
+        # By commit: for a name, the client takes any error of the Hub as leave to give an old file.
+        file = self.cached(path, commit)
+        try:
+            found = read(file)
+        except CellResponseError:
+            file = self.cached(path, commit, again=True)
+            found = read(file)
+        _remember(file.parents[path.count("/") + 2] / "refs" / ref, commit)
+        return found
+
     def download(self, path: str, commit: str, folder: Path, *, again: bool = False) -> Path:
         """Fetch a file into a folder, at its path; an earlier attempt is continued."""
         with hub_errors(self.name, path):
@@ -196,6 +229,25 @@ class HubRepo:
         if len(data) != stop - start:
             raise HubError("the Hub sends too few bytes", file=f"{self.name}: {path}")
         return data
+
+
+def _is_name(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
+def _remember(place: Path, commit: str) -> None:
+    """Note in the Hub's cache what a name stands for, as the client does, for work offline."""
+    with suppress(OSError):  # the cache may be read-only
+        if place.is_file() and place.read_text() == commit:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+        beside.write_text(commit)
+        os.replace(beside, place)
 
 
 def limit_waiting() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from cellresponse.releases.hub.repo import MAIN, Addition, HubRepo
-from cellresponse.releases.hub.trouble import NotThere, Report, persist, silent
+from cellresponse.releases.hub.repo import MAIN, Addition, HubRepo, Refs
+from cellresponse.releases.hub.trouble import LOGIN, NotThere, Report, persist, silent
 from cellresponse.releases.index import ReleaseIndex, read_index
 from cellresponse.releases.layout import CARD, INDEX
 
-__all__ = ["edit_shared_index", "shared_index"]
+__all__ = ["edit_shared_index", "index_at", "published", "shared_index"]
 
 MAIN_CARD = """\
 ---
@@ -47,13 +48,55 @@ the `README.md` of its tag.
 """
 
 
-def shared_index(repo: HubRepo, revision: str = MAIN) -> ReleaseIndex:
-    """Read the index; one without any release where nothing was published yet."""
+def index_at(repo: HubRepo, refs: Refs) -> ReleaseIndex:
+    """Read the index as it is now, in one attempt; one without any release where there is none.
+
+    Parameters
+    ----------
+    repo, refs
+        The repository, and its tags and branches now.
+    """
+    if MAIN not in refs.branches:
+        return ReleaseIndex()
+    head = refs.branches[MAIN]
     try:
-        path = persist(lambda: repo.cached(INDEX, revision))
+        return repo.read_cached(INDEX, MAIN, head, lambda path: _read(repo, path))
     except NotThere:
         return ReleaseIndex()
+
+
+def _read(repo: HubRepo, path: Path) -> ReleaseIndex:
     return read_index(path, name=f"{repo.name}: {INDEX}")
+
+
+def published(repo: HubRepo, report: Report = silent) -> tuple[ReleaseIndex, Refs]:
+    """Give what a repository publishes: its index, and its tags and branches.
+
+    Parameters
+    ----------
+    repo
+        The repository.
+    report
+        Receives a line for each failed attempt.
+
+    Raises
+    ------
+    HubError
+        There is no such repository, or the Hub refuses or cannot be reached.
+    """
+    return persist(lambda: _published_once(repo), report)
+
+
+def _published_once(repo: HubRepo) -> tuple[ReleaseIndex, Refs]:
+    refs = repo.refs()
+    if refs is None:
+        raise NotThere("the Hub has no such repository", file=repo.name, hint=LOGIN)
+    return index_at(repo, refs), refs
+
+
+def shared_index(repo: HubRepo) -> ReleaseIndex:
+    """Read the index; one without any release where nothing was published yet."""
+    return published(repo)[0]
 
 
 def edit_shared_index(
@@ -98,7 +141,9 @@ def _edit_once(
         )
     head = refs.branches[MAIN]
     there = repo.tree(head)
-    before = shared_index(repo, head)
+    before = ReleaseIndex()
+    if INDEX in there:  # fetched again: what a cache may have damaged is not sent back
+        before = _read(repo, repo.cached(INDEX, head, again=True))
     after = edit(before)
     add = []
     if INDEX not in there or after != before:

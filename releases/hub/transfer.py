@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +18,11 @@ from cellresponse.releases.root import NamedFile, named_files, read_root, wrong_
 from cellresponse.schema.errors import HubError
 from cellresponse.schema.storage import storage_errors
 
-__all__ = ["Transfer"]
+__all__ = ["CROSSING", "Transfer"]
 
 AT_ONCE = 8
+CROSSING = ".pull"
+"""Folder within the destination for files on their way from another file system."""
 
 
 class Transfer:
@@ -29,7 +33,8 @@ class Transfer:
         self.commit = commit
         self.to = to
         self.report = report
-        self.staging = to.absolute().parent / f".{to.absolute().name}.pull"
+        real = Path(os.path.realpath(to))  # beside what a link points to: mostly one file system
+        self.staging = real.parent / f".{real.name}.pull"
 
     def descriptors(self, name: str) -> tuple[dict[str, Any], dict[str, NamedFile]]:
         """Fetch `release.json` and `datapackage.json`; give what they say."""
@@ -44,7 +49,27 @@ class Transfer:
     def place_descriptors(self) -> None:
         """Put them in place: the folder becomes a release."""
         for name in (DESCRIPTOR, ROOT):
-            os.replace(self.staging / name, self.to / name)
+            self.place(name)
+
+    def place(self, path: str) -> None:
+        """Move a file from the hidden folder to its place, in one step."""
+        staged, place = self.staging / path, self.to / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(staged, place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            near = self.to / CROSSING / path
+            near.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(staged, near)
+            os.replace(near, place)
+            staged.unlink()
+
+    def clear(self) -> None:
+        """Remove the hidden folders."""
+        for folder in (self.staging, self.to / CROSSING):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def fetch(self, files: Iterable[NamedFile]) -> list[NamedFile]:
         """Fetch those files that are not there, or not right; give them."""
@@ -72,12 +97,10 @@ class Transfer:
         return (self.to / file.path).is_file() and wrong_bytes(self.to, file) is None
 
     def _fetch_one(self, file: NamedFile) -> None:
-        path = self._download(file.path, file.sha256)
-        place = self.to / file.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+        self._download(file.path, file.sha256)
+        self.place(file.path)
 
-    def _download(self, path: str, sha256: str) -> Path:
+    def _download(self, path: str, sha256: str) -> None:
         """Fetch one file into the hidden folder, and check it; a wrong one is fetched again."""
         for again in (False, True):
             with storage_errors(self.to):
@@ -88,7 +111,7 @@ class Transfer:
                     self.report,
                 )
             if file_sha256(got) == sha256:
-                return got
+                return
         raise HubError(
             "the file on the Hub is not the one that the release names",
             file=f"{self.hub.name}: {path}",

@@ -29,6 +29,7 @@ __all__ = [
     "NotThere",
     "PassingTrouble",
     "Report",
+    "Unanswered",
     "hide_secrets",
     "hub_errors",
     "persist",
@@ -53,6 +54,14 @@ def silent(line: str) -> None:
 
 class PassingTrouble(HubError):
     """Trouble that may pass by itself: worth another attempt."""
+
+
+class Unanswered(HubError):
+    """Nobody answers, or nobody may be asked."""
+
+
+class NoConnection(PassingTrouble, Unanswered):
+    """No answer came; one may come later."""
 
 
 class NotThere(HubError):
@@ -91,11 +100,11 @@ def _translated(error: BaseException, where: str) -> CellResponseError | None:
             return _answered(link, where)
         if isinstance(link, OfflineModeIsEnabled):
             hint = "Unset it, or name a folder of a release that was pulled"
-            return HubError("HF_HUB_OFFLINE forbids to ask the Hub", file=where, hint=hint)
+            return Unanswered("HF_HUB_OFFLINE forbids to ask the Hub", file=where, hint=hint)
         if isinstance(link, httpx2.TimeoutException):
-            return PassingTrouble("the Hub does not answer in time", file=where, hint=AGAIN)
+            return NoConnection("the Hub does not answer in time", file=where, hint=AGAIN)
         if isinstance(link, httpx2.HTTPError):
-            return PassingTrouble("there is no connection to the Hub", file=where, hint=AGAIN)
+            return NoConnection("there is no connection to the Hub", file=where, hint=AGAIN)
     for link in chain:
         full = storage_error(link, Path(where)) if isinstance(link, OSError) else None
         if full is not None:

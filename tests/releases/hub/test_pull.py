@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +190,86 @@ def test_cut_pull_goes_on(published: LoopbackHub, mini_release: Release, tmp_pat
     pulled = pull("mini", REPO, folder)
     assert same(folder, mini_release)
     assert pulled.fetched == pulled.files - 2 - len(done)
+
+
+def before_replace(monkeypatch: pytest.MonkeyPatch, look: Callable[[Path, Path], object]) -> None:
+    """Let a test look at every file that is about to take another's place."""
+    replace = os.replace
+
+    def looked_at(source: str | Path, place: str | Path) -> None:
+        look(Path(source), Path(place))
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", looked_at)
+
+
+def test_pull_cut_at_its_note_goes_on(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(source: Path, place: Path) -> None:
+        if place.name == "partial.json":
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "mini"
+    with monkeypatch.context() as patched:
+        before_replace(patched, cut)
+        with pytest.raises(KeyboardInterrupt):
+            pull("mini", REPO, folder)
+    pull("mini", REPO, folder)
+    assert same(folder, mini_release)
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Let a folder be another file system: nothing can be renamed into it or out of it."""
+
+    def refuse(source: Path, place: Path) -> None:
+        if source.resolve().is_relative_to(root) != place.resolve().is_relative_to(root):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    before_replace(monkeypatch, refuse)
+
+
+def test_link_to_another_disk(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "disk" / "folder").mkdir(parents=True)
+    (tmp_path / "mini").symlink_to(tmp_path / "disk" / "folder")
+    disk(monkeypatch, tmp_path / "disk")
+    pulled = pull("mini", REPO, tmp_path / "mini")
+    assert pulled.folder == str(tmp_path / "mini")
+    assert same(tmp_path / "disk" / "folder", mini_release)
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["folder"]
+
+
+def test_folder_that_is_a_disk(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(source: Path, place: Path) -> None:
+        if source.name == "labels.parquet" and source.is_relative_to(folder):
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    disk(monkeypatch, folder)
+    with monkeypatch.context() as patched:
+        before_replace(patched, cut)
+        with pytest.raises(KeyboardInterrupt):
+            pull("mini", REPO, folder)
+    assert (folder / ".pull" / "tables" / "labels.parquet").exists()
+    pull("mini", REPO, folder, Part(tables_only=True))
+    assert cellresponse.verify(folder).partial
+    pull("mini", REPO, folder)
+    assert same(folder, mini_release)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_file_that_names_a_place_outside(

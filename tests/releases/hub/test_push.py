@@ -16,6 +16,7 @@ from cellresponse.releases.hub import upload
 from cellresponse.releases.hub.push import push
 from cellresponse.releases.hub.repo import HubRepo
 from cellresponse.releases.hub.shared_index import edit_shared_index
+from cellresponse.releases.hub.trouble import PassingTrouble
 from cellresponse.releases.layout import files_of
 from cellresponse.releases.release import Release
 from cellresponse.releases.verify import Verified
@@ -209,7 +210,41 @@ def test_release_with_the_name_of_an_alias(
     assert set(hub.state.repo(REPO).tags) == {"mini"}
 
 
-@pytest.mark.parametrize("name", ["data", "org/da ta", "a/b/c", "https://example.org/a"])
-def test_repository_name(mini_release: Release, name: str) -> None:
-    with pytest.raises(HubError, match="ORG/NAME"):
+def test_damaged_cache_is_not_another_content(hub: LoopbackHub, mini_release: Release) -> None:
+    push(mini_release.folder, REPO)
+    kept = HubRepo(REPO).cached("release.json", hub.state.repo(REPO).tags["mini"])
+    kept.resolve().write_bytes(b"\0" * 100)
+    assert push(mini_release.folder, REPO, dry_run=True).published
+    kept.resolve().write_bytes(b"\0" * 100)
+    assert push(mini_release.folder, REPO).published
+
+
+def test_damaged_index_is_not_sent_back(hub: LoopbackHub, mini_release: Release) -> None:
+    push(mini_release.folder, REPO)
+    repo = HubRepo(REPO)
+    kept = repo.cached("index.yaml", hub.state.repo(REPO).branches["main"])
+    kept.resolve().write_text("releases:\n- mini\n- nini\n")  # an index still, but not the Hub's
+    index = edit_shared_index(repo, lambda index: index.with_alias("latest", "mini"), "alias")
+    assert index.releases == ["mini"]
+    assert b"nini" not in held(hub, "main")["index.yaml"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data",
+        "org/da ta",
+        "a/b/c",
+        "https://example.org/a",
+        "org/name.git",
+        "org/na--me",
+        "org/..",
+        "org/.name",
+        "org/",
+    ],
+)
+def test_repository_name(hub: LoopbackHub, mini_release: Release, name: str) -> None:
+    with pytest.raises(HubError, match=r"is no repository name.*ORG/NAME") as caught:
         push(mini_release.folder, name)
+    assert not isinstance(caught.value, PassingTrouble)
+    assert hub.requests == []

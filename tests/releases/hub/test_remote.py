@@ -11,6 +11,8 @@ import pytest
 from loopback_hub import Fault, LoopbackHub
 
 import cellresponse
+from cellresponse.releases.hub.part import Part
+from cellresponse.releases.hub.pull import pull
 from cellresponse.releases.hub.remote import NoAnswer
 from cellresponse.releases.hub.repo import HubRepo
 from cellresponse.releases.hub.shared_index import edit_shared_index
@@ -107,6 +109,65 @@ def test_damaged_cache_is_mended(published: LoopbackHub) -> None:
     blob = (first.folder / "tables" / "labels.parquet").resolve()
     blob.write_bytes(b"\0" * blob.stat().st_size)
     assert cellresponse.load("mini", repo=REPO).labels().equals(labels)
+
+
+@pytest.mark.parametrize("path", ["index.yaml", "release.json"])
+def test_damaged_description_is_mended(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path, path: str
+) -> None:
+    folder = cellresponse.load("latest", repo=REPO).folder
+    kept = HubRepo(REPO).cached("index.yaml", "main", offline=True).parent / path
+    kept = kept if kept.exists() else folder / path
+    for ask in (
+        lambda: pull("latest", REPO, tmp_path / "got", Part(tables_only=True)),
+        lambda: cellresponse.load("latest", repo=REPO),
+    ):
+        kept.resolve().write_bytes(b"\0" * 100)
+        ask()
+    published.faults.append(Fault("", cut=0))
+    with pytest.warns(NoAnswer):
+        assert cellresponse.load("latest", repo=REPO).content_hash == mini_release.content_hash
+
+
+PASSING = {429: "fewer requests", 500: "status 500", 503: "status 503"}
+REFUSED = {401: "does not accept the login", 403: "forbids"}
+
+
+@pytest.mark.parametrize("where", ["/refs", "index.yaml"])
+@pytest.mark.parametrize(("status", "said"), [*PASSING.items(), *REFUSED.items()])
+def test_old_index_is_not_used_when_the_hub_answers(
+    published: LoopbackHub, tmp_path: Path, status: int, said: str, where: str
+) -> None:
+    """An error of the Hub must not hide a retraction that was made since the last reading."""
+    cellresponse.load("latest", repo=REPO)
+    retraction = Retraction(date="2025-07-01", reason="swapped")
+    edit_shared_index(HubRepo(REPO), lambda index: index.with_retraction("mini", retraction), "-")
+    fault = Fault(where, status=status, headers={"Retry-After": "0"})
+    published.faults.append(fault)
+    for ask in (
+        lambda: cellresponse.load("latest", repo=REPO),
+        lambda: pull("latest", REPO, tmp_path / "got", Part(tables_only=True)),
+    ):
+        with pytest.raises(HubError, match=said):
+            ask()
+    fault.times = 1
+    if status in REFUSED:
+        with pytest.raises(HubError, match=said):
+            cellresponse.load("latest", repo=REPO)
+    else:
+        with pytest.warns(RetractedRelease, match="swapped"):
+            cellresponse.load("latest", repo=REPO)
+
+
+def test_index_last_seen_is_the_one_of_the_last_reading(published: LoopbackHub) -> None:
+    cellresponse.load("latest", repo=REPO)
+    retraction = Retraction(date="2025-07-01", reason="swapped")
+    edit_shared_index(HubRepo(REPO), lambda index: index.with_retraction("mini", retraction), "-")
+    with pytest.warns(RetractedRelease):
+        cellresponse.load("latest", repo=REPO)
+    published.faults.append(Fault("", cut=0))
+    with pytest.warns(RetractedRelease), pytest.warns(NoAnswer):
+        cellresponse.load("latest", repo=REPO)
 
 
 def test_retracted_release_warns(published: LoopbackHub, mini_release: Release) -> None:
