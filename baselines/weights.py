@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ __all__ = [
 
 RANDOM = "@random"
 SEED = 0  # of the weights of NAME@random
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def open_model(name: str, weights: Path, *, as_published: bool = False) -> OpenM
     if name.endswith(RANDOM):
         model = kind.create(weights, size="tiny", as_published=as_published, seed=SEED)
         marks = [f"{name} tiny {SEED}", *_vocabulary_hashes(weights, kind.card)]
+        if CONFIG in kind.card.hashed:  # it gives a tiny text model its architecture
+            marks += _hashes(weights, [CONFIG], kind.card)
         return OpenModel(name, model, _joint_hash(marks))
     return OpenModel(
         name, kind.load(weights, as_published=as_published), weights_hash(weights, kind.card)
@@ -87,25 +89,28 @@ def open_model(name: str, weights: Path, *, as_published: bool = False) -> OpenM
 def weights_hash(weights: Path, card: Card) -> str:
     """Give the sha256 over the sha256 of all files that a model is loaded from.
 
-    The weight file or its shards, the configuration and the vocabulary; their names and
-    their order do not count.
+    The weight file or its shards, the configuration, the vocabulary and what `card.hashed`
+    names; their names and their order do not count.
     """
     from cellresponse.baselines.models.parts.checkpoint import weight_path
 
     path = weight_path(weights, card)
     hashes = [_sha256(part) for part in _shards(path)]
-    config = path.with_name("config.json")
-    if config.is_file():
-        hashes.append(_sha256(config))
-    return _joint_hash([*hashes, *_vocabulary_hashes(path, card)])
+    return _joint_hash([*hashes, *_hashes(path, [CONFIG], card), *_vocabulary_hashes(path, card)])
 
 
 def _vocabulary_hashes(weights: Path, card: Card) -> Iterator[str]:
+    vocabulary = [file.name for file in card.files if file.role == "vocabulary"]
+    names = dict.fromkeys([*vocabulary, *card.hashed])
+    return _hashes(weights, [name for name in names if name != CONFIG], card)
+
+
+def _hashes(weights: Path, names: Iterable[str], card: Card) -> Iterator[str]:
+    """Hash the files of these names that lie beside the weights."""
     from cellresponse.baselines.models.parts.checkpoint import find_beside
 
-    for file in card.files:
-        path = find_beside(weights, file.name, card)
-        if file.role == "vocabulary" and file.name != "config.json" and path is not None:
+    for name in names:
+        if (path := find_beside(weights, name, card)) is not None:
             yield _sha256(path)
 
 
@@ -120,12 +125,11 @@ def _sha256(path: Path) -> str:
 
 def _shards(path: Path) -> list[Path]:
     """Give the files that hold the weights: those that an index names, or the one."""
+    from cellresponse.baselines.models.parts.checkpoint import read_index
+
     if not path.name.endswith(".index.json"):
         return [path]
-    try:
-        names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"is no index of weights: {error!r}", file=path) from None
+    names = sorted(set(read_index(path).values()))
     if missing := [name for name in names if not path.with_name(name).is_file()]:
         raise ModelError("lacks shards of its index", file=path, value=", ".join(missing[:3]))
     return [path.with_name(name) for name in names]

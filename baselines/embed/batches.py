@@ -65,6 +65,8 @@ def embed_batch(model: Model, batch: Batch, options: EmbedOptions) -> NDArray[np
     """
     if options.batch_tokens is None:
         raise ValueError("the options are not settled")
+    if options.dtype == "float32":
+        model.network.float()  # a text model is loaded as it is stored, maybe in half precision
     found = np.empty((len(batch), model.dimension), np.float32)
     for rows in by_length(batch.lengths, options.batch_tokens):
         try:

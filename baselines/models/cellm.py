@@ -46,6 +46,7 @@ from cellresponse.baselines.models.interface import (
 from cellresponse.baselines.models.parts.bins import classes, log_normalised
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
@@ -118,7 +119,9 @@ class CellLM(Model):
     def load(cls, weights: Path, *, as_published: bool) -> CellLM:
         """Load weights; see `Model.load`."""
         path = weight_path(weights, cls.card)
-        model = cls(read_config(path, CONFIG), read_vocabulary(path), as_published=as_published)
+        config, vocabulary = read_config(path, CONFIG), read_vocabulary(path)
+        with configured(path):
+            model = cls(config, vocabulary, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path, "model_state_dict")), path)
         return model
 

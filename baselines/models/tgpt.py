@@ -36,9 +36,11 @@ from cellresponse.baselines.models.interface import (
 )
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     load_strictly,
     read_config,
     read_state,
+    require_tokens,
     weight_path,
 )
 from cellresponse.baselines.models.parts.genes import align
@@ -133,7 +135,11 @@ class TGPT(Model):
         """Load weights; see `Model.load`."""
         path = weight_path(weights, cls.card)
         vocabulary = read_vocabulary(path)
-        model = cls(make_network(read_config(path, CONFIG)), vocabulary, as_published=as_published)
+        config = read_config(path, CONFIG)
+        with configured(path):
+            model = cls(make_network(config), vocabulary, as_published=as_published)
+        file = beside(path, "tokenizer.json", cls.card)
+        require_tokens(model.vocabulary.values(), config["vocab_size"], file)
         load_strictly(model.network, model.convert(read_state(path)), path)
         return model
 

@@ -50,10 +50,12 @@ from cellresponse.baselines.models.interface import (
 )
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     find_beside,
     load_strictly,
     read_config,
     read_state,
+    require_tokens,
     weight_path,
 )
 from cellresponse.baselines.models.parts.encoder import CALLED_PROJECTIONS, EncoderLayer
@@ -285,6 +287,7 @@ def _card(layers: int, weights: str, figure: int, parameters: int) -> Card:
             # Out of the archive protein_embeddings.tar.gz, which has the mouse's file too.
             WeightFile(PROTEINS["human"], "vocabulary", f"{FIGSHARE}/42715213{MEMBER}"),
         ),
+        hashed=(PROTEINS["mouse"],),
         mark=("pe_embedding.weight", "gene_embedding_layer.0.weight"),
     )
 
@@ -331,7 +334,11 @@ class UCE(Model):
         """Load a checkpoint with the tables of genes beside it."""
         path = weight_path(weights, cls.card)
         config = Config(**read_config(path, asdict(cls.published)))
-        model = cls(config, read_vocabularies(path.parent, cls.card), as_published=as_published)
+        vocabularies = read_vocabularies(path.parent, cls.card)
+        for organism, vocabulary in vocabularies.items():
+            require_tokens(vocabulary.token, config.tokens, path.with_name(PROTEINS[organism]))
+        with configured(path):
+            model = cls(config, vocabularies, as_published=as_published)
         load_strictly(model.network, model.convert(read_state(path)), path)
         return model
 

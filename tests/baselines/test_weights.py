@@ -18,6 +18,7 @@ from tiny_models import cells, save, tiny
 
 from cellresponse.baselines.models.geneformer import Geneformer
 from cellresponse.baselines.models.interface import WeightFile
+from cellresponse.baselines.models.registry import get_model
 from cellresponse.baselines.models.tgpt import TGPT
 from cellresponse.baselines.weights import check_weights, open_model, weights_hash
 from cellresponse.schema.errors import ModelError
@@ -206,3 +207,55 @@ def test_fetch_of_a_member_of_an_archive(
     assert code == 0, stderr
     assert sorted(path.name for path in to.iterdir()) == ["model.safetensors", "tokenizer.json"]
     assert (to / "tokenizer.json").read_bytes() == b"words"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("uce", "Mus_musculus.GRCm39.gene_symbol_to_embedding_ESM2.pt"),
+        ("scgpt", "default_census_vocab.json"),
+        ("scbert", "panglao_10000_simplified.h5ad"),
+    ],
+)
+def test_the_hash_counts_every_vocabulary(tmp_path: Path, model: str, name: str) -> None:
+    card = get_model(model).card
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    without = weights_hash(tmp_path, card)
+    (tmp_path / name).write_bytes(b"1")
+    one = weights_hash(tmp_path, card)
+    (tmp_path / name).write_bytes(b"2")
+    assert len({without, one, weights_hash(tmp_path, card)}) == 3
+
+
+def test_other_files_do_not_count(geneformer: Path) -> None:
+    hashes = [weights_hash(geneformer, Geneformer.card)]
+    hashes.append(open_model("geneformer@random", geneformer).weights_hash)
+    for name in ("vocab.txt", "tokenizer_config.json", "README.md"):
+        (geneformer / name).write_text("1")
+    (geneformer / "config.json").write_text(
+        json.dumps({**json.loads((geneformer / "config.json").read_text()), "more": 1})
+    )
+    # A tiny network has a shape of its own, whatever a configuration says.
+    assert open_model("geneformer@random", geneformer).weights_hash == hashes[1]
+    assert weights_hash(geneformer, Geneformer.card) != hashes[0]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
+def test_an_index_that_is_none_is_one_clear_line(run: Run, tmp_path: Path, text: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(text)
+    code, stdout, stderr = run("models", "check", index)
+    assert (code, stdout, len(stderr.splitlines())) == (1, "", 1)
+    assert "model.safetensors.index.json: " in stderr
+
+
+def test_check_of_a_vocabulary_that_does_not_fit(run: Run, geneformer: Path) -> None:
+    config = json.loads((geneformer / "config.json").read_text())
+    state = torch.load(geneformer / "pytorch_model.bin")
+    less = config["vocab_size"] - 1
+    (geneformer / "config.json").write_text(json.dumps({**config, "vocab_size": less}))
+    own = {key: value[:less] if len(value) > less else value for key, value in state.items()}
+    torch.save(own, geneformer / "pytorch_model.bin")
+    code, stdout, stderr = run("models", "check", geneformer)
+    assert (code, stdout, len(stderr.splitlines())) == (1, "", 1)
+    assert f"token_dictionary.pkl: does not fit the model: it holds the token {less}" in stderr

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from cellresponse.schema.errors import ModelError
 
 __all__ = [
     "beside",
+    "chosen",
+    "configured",
     "find_beside",
     "key_names",
     "load_strictly",
     "read_config",
+    "read_index",
     "read_state",
+    "require_tokens",
     "shapes_of",
     "weight_path",
 ]
@@ -62,7 +67,7 @@ def weight_path(weights: Path, card: Card) -> Path:
     )
 
 
-def beside(weights: Path, name: str, card: Card, *, also: str | None = None) -> Path:
+def beside(weights: Path, name: str, card: Card) -> Path:
     """Find another file of a model: in the folder of its weights.
 
     Parameters
@@ -70,27 +75,25 @@ def beside(weights: Path, name: str, card: Card, *, also: str | None = None) -> 
     weights
         The weight file, or the folder.
     name
-        Name of the file, as its authors give it.
+        Name of the file, as its authors give it; another name that the card knows does too.
     card
         Whose file it is.
-    also
-        Another name that it is known by.
 
     Raises
     ------
     ModelError
         It is not there.
     """
-    if (found := find_beside(weights, name, card, also)) is not None:
+    if (found := find_beside(weights, name, card)) is not None:
         return found
     folder = weights if weights.is_dir() else weights.parent
     raise ModelError(f"lacks {name}, which {card.name} needs", file=folder, hint=_where(card, name))
 
 
-def find_beside(weights: Path, name: str, card: Card, also: str | None = None) -> Path | None:
+def find_beside(weights: Path, name: str, card: Card) -> Path | None:
     """As `beside`, but None where the file is not there."""
     folder = weights if weights.is_dir() else weights.parent
-    names = [name, also, *(file.also for file in card.files if file.name == name)]
+    names = [name, *(file.also for file in card.files if file.name == name)]
     found = (folder / known for known in names if known is not None)
     return next((path for path in found if path.is_file()), None)
 
@@ -109,16 +112,85 @@ def read_config(weights: Path, published: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ModelError
-        The file is no JSON object.
+        The file is no JSON object, or a value is of another type than the published one.
     """
     path = weights.with_name("config.json")
     if not path.is_file():
         return dict(published)
+    return chosen(path, published)
+
+
+def chosen(path: Path, published: Mapping[str, Any]) -> dict[str, Any]:
+    """As `read_config`, from a file of any name that is there."""
     try:
         found = json.loads(path.read_bytes())
-        return {key: found.get(key, value) for key, value in published.items()}
+        config = {key: found.get(key, value) for key, value in published.items()}
     except (ValueError, AttributeError) as error:
         raise ModelError(f"is no configuration: {error}", file=path) from None
+    for key, value in published.items():
+        # A bool is an int to Python, but no number of layers.
+        kinds = (int, float) if type(value) is float else (type(value),)
+        if value is not None and type(config[key]) not in kinds:
+            raise ModelError(
+                "is no value of a configuration",
+                file=path,
+                column=key,
+                value=json.dumps(config[key]),
+                allowed=f"a {type(value).__name__} such as {value}",
+                hint="Take the file from the model's authors again",
+            )
+    return config
+
+
+@contextmanager
+def configured(weights: Path, name: str = "config.json") -> Iterator[None]:
+    """Make a network inside: a shape that cannot be is the fault of the file beside the weights.
+
+    Raises
+    ------
+    ModelError
+        The network cannot be made.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a wrong shape raises nearly anything
+        raise ModelError(
+            "describes a network that cannot be made",
+            file=weights.with_name(name),
+            value=f"{type(error).__name__}: {error}",
+            allowed="the configuration that the weights were made with",
+            hint="Take the file from the model's authors again",
+        ) from None
+
+
+def require_tokens(tokens: Iterable[int], size: int, file: Path) -> None:
+    """Refuse a vocabulary that numbers what the network has no vector for.
+
+    Parameters
+    ----------
+    tokens
+        Numbers of a vocabulary.
+    size
+        Vectors of the network.
+    file
+        The vocabulary.
+
+    Raises
+    ------
+    ModelError
+        A number is negative or too large.
+    """
+    wrong = next((token for token in tokens if not 0 <= token < size), None)
+    if wrong is not None:
+        raise ModelError(
+            "does not fit the model: it holds the token",
+            file=file,
+            value=wrong,
+            allowed=f"0 to {size - 1}",
+            hint="Take the vocabulary that belongs to the weights",
+        )
 
 
 def _where(card: Card, wanted: str) -> str:
@@ -171,8 +243,27 @@ def key_names(path: Path) -> set[str]:
         As in `read_state`.
     """
     if path.name.endswith(".index.json"):
-        return set(json.loads(path.read_bytes())["weight_map"])
+        return set(read_index(path))
     return set(_flat(_safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)))
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Read which file holds each key, from `model.safetensors.index.json`.
+
+    Raises
+    ------
+    ModelError
+        It is no such index.
+    """
+    try:
+        places = dict(json.loads(path.read_bytes())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"is no index of weights: {error!r}", file=path) from None
+    if other := [name for name in places.values() if name != Path(str(name)).name]:
+        raise ModelError(
+            "is no index of weights", file=path, value=other[0], allowed="names of files beside it"
+        )
+    return places
 
 
 def _flat(found: Any, before: str = "") -> Iterator[str]:

@@ -42,6 +42,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {width}")
         self.heads = heads
         self.dropout = dropout
         self.split = False

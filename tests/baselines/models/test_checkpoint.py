@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_models import tiny
 from torch import Tensor, nn
 
 from cellresponse.baselines.models.parts.checkpoint import (
     beside,
+    configured,
     key_names,
     load_strictly,
     read_config,
     read_state,
+    require_tokens,
     weight_path,
 )
+from cellresponse.baselines.models.registry import get_model
 from cellresponse.baselines.models.tgpt import TGPT
 from cellresponse.schema.errors import ModelError
 
@@ -124,3 +129,97 @@ def test_configuration(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ModelError, match="is no configuration"):
             read_config(weights, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("published", "found"),
+    [(1, 2.5), (1, "2"), (1, True), (1, None), (0.1, "0.1"), ("relu", 1), ([1], 1)],
+)
+def test_a_value_of_another_type_is_named(tmp_path: Path, published: object, found: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"a": found}))
+    message = r"config.json, column a: is no value of a configuration .*Allowed: a \w+ such as"
+    with pytest.raises(ModelError, match=message):
+        read_config(tmp_path / "model.safetensors", {"a": published})
+
+
+def test_a_whole_number_is_a_float_too_and_nothing_is_known_of_null(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a": 0, "b": 5}')
+    found = read_config(tmp_path / "model.safetensors", {"a": 0.1, "b": None})
+    assert found == {"a": 0, "b": 5}
+
+
+def test_a_network_that_cannot_be_made_is_the_fault_of_its_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ModelError, match=r"args.json: describes a network that cannot be made 'Ze"),
+        configured(tmp_path / "a.pt", "args.json"),
+    ):
+        1 / 0  # noqa: B018
+    with pytest.raises(ModelError, match="own words"), configured(tmp_path / "a.pt"):
+        raise ModelError("own words")
+
+
+def test_tokens_without_a_vector_are_refused(tmp_path: Path) -> None:
+    require_tokens([0, 4], 5, tmp_path)
+    for token in (-1, 5):
+        with pytest.raises(ModelError, match=rf"holds the token {token}. Allowed: 0 to 4"):
+            require_tokens([0, token], 5, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        "[]",
+        '{"weight_map": 1}',
+        '{"weight_map": {"a": 1}}',
+        '{"weight_map": {"a": "../b"}}',
+    ],
+)
+def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match="is no index of weights"):
+        key_names(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change"),
+    [
+        ("cellm", "config.json", {"width": "wide"}),
+        ("cellm", "config.json", {"depth": -1, "width": -1}),
+        ("cellplm", "config.json", {"enc_hid": 30}),
+        ("scbert", "config.json", {"heads": None}),
+        ("scfoundation", "config.json", {"heads": 5}),
+        ("scgpt", "args.json", {"nheads": 5}),
+        ("scgpt", "args.json", {"embsize": 32.5}),
+        ("tgpt", "config.json", {"activation_function": "nope"}),
+        ("uce", "config.json", {"nhead": 7}),
+    ],
+)
+def test_no_configuration_ends_in_a_traceback(
+    tmp_path: Path, name: str, file: str, change: dict[str, object]
+) -> None:
+    tiny(name, tmp_path)
+    (tmp_path / file).write_text(json.dumps(change))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=rf"{file}[:,] .*(no value|cannot be made)") as caught:
+        get_model(name).load(tmp_path, as_published=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_vocabularies_that_the_network_is_too_small_for(tmp_path: Path) -> None:
+    tiny("tgpt", tmp_path / "tgpt")
+    (tmp_path / "tgpt/config.json").write_text(
+        json.dumps({"vocab_size": 20, "n_embd": 32, "n_layer": 1, "n_head": 4})
+    )
+    tiny("uce", tmp_path / "uce")
+    small = {"tokens": 3, "token_dim": 16, "d_model": 40, "d_hid": 80, "nlayers": 1}
+    (tmp_path / "uce/config.json").write_text(json.dumps(small))
+    tiny("scfoundation", tmp_path / "scfoundation")
+    table = next((tmp_path / "scfoundation").glob("*.tsv"))
+    table.write_text(table.read_text().rstrip("\n") + "9\n")  # the last number is ten times it
+    for name in ("tgpt", "uce", "scfoundation"):
+        (tmp_path / name / "model.safetensors").touch()
+        with pytest.raises(ModelError, match="does not fit the model: it holds the token"):
+            get_model(name).load(tmp_path / name, as_published=False)

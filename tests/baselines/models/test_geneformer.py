@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from cellresponse.baselines.models.geneformer import (
     make_network,
 )
 from cellresponse.baselines.models.interface import Counts, Genes
+from cellresponse.baselines.models.parts.genes import LowCoverageWarning
+from cellresponse.baselines.models.parts.pickled_dictionary import read_dictionary
 from cellresponse.schema.errors import ModelError
 
 
@@ -116,3 +119,72 @@ def test_a_dictionary_that_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / "gene_median_dictionary.pkl").unlink()
     with pytest.raises(ModelError, match=r"lacks gene_median_dictionary.pkl.*https://hugging"):
         Geneformer.create(tmp_path, size="tiny", as_published=False, seed=0)
+
+
+@pytest.mark.parametrize("name", ["geneformer", "geneformer-12l", "geneformer-cardiomyopathies"])
+def test_a_cell_without_known_genes_is_zeros_alone_and_in_a_batch(
+    tmp_path: Path, name: str
+) -> None:
+    model = tiny(name, tmp_path)
+    counts, genes = cells()
+    unknown = Counts(
+        np.append(counts.values[: counts.offsets[1]], 3),
+        np.append(counts.genes[: counts.offsets[1]], np.int32(len(genes.ids) - 1)),
+        np.append(counts.offsets[:2], counts.offsets[1] + 1),
+        counts.seeds[:2],
+    )
+    with pytest.warns(LowCoverageWarning):
+        batch = model.tokenise(unknown, genes)
+    assert batch.lengths[1] == 0
+    assert not model.embed(batch.take([1])).any()
+    both = model.embed(batch)
+    assert both[0].any()
+    assert not both[1].any()
+
+
+def kept(folder: Path) -> dict[str, object]:
+    """Keep a tiny Geneformer in a folder; give its configuration."""
+    model = tiny("geneformer", folder)
+    config: dict[str, object] = model.network.config.to_dict()  # type: ignore[union-attr,operator,assignment]
+    (folder / "config.json").write_text(json.dumps(config))
+    save(model, folder / "pytorch_model.bin")
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("token_dictionary.pkl", 10_000, r"does not fit the model.*10000. Allowed: 0 to 2\d\d\."),
+        ("token_dictionary.pkl", -1, "has a token under 0 'ENSG.*: -1'"),
+        ("gene_median_dictionary.pkl", 0.0, "has a median that no gene can have 'ENSG.*: 0.0'"),
+        ("gene_median_dictionary.pkl", float("nan"), "has a median .*: nan'"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_is_refused(
+    tmp_path: Path, name: str, value: float, message: str
+) -> None:
+    kept(tmp_path)
+    words = read_dictionary(tmp_path / name, type(value))
+    gene = next(word for word in words if word.startswith("ENSG"))
+    (tmp_path / name).write_bytes(pickle.dumps({**words, gene: value}))
+    with pytest.raises(ModelError, match=f"{name}: {message}"):
+        Geneformer.load(tmp_path, as_published=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("hidden_size", "256", "column hidden_size: is no value of a configuration"),
+        ("num_hidden_layers", True, "column num_hidden_layers: is no value of a configuration"),
+        ("hidden_act", "nope", "describes a network that cannot be made .*nope"),
+        ("num_attention_heads", 5, "describes a network that cannot be made .*multiple"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_one_clear_line(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    config = kept(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(ModelError, match=f"config.json[:,] {message}") as caught:
+        Geneformer.load(tmp_path, as_published=False)
+    assert "\n" not in str(caught.value)

