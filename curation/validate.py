@@ -45,6 +45,20 @@ class StudyReport:
         lacking = {each.sample_id for each in self.derivation.missing}
         return [name for name in self.study.samples["sample_id"] if name not in labelled | lacking]
 
+    def options_to_add(self) -> list[dict[str, Any]]:
+        """Count the files that lack an option: what `study pin` will ask for."""
+        if self.study.manifest.status == "excluded":
+            return []
+        counted = Counter(
+            (file.reader, ".".join(map(str, said.place)), str(said.allowed))
+            for file in self.study.manifest.matrices().values()
+            for said in file.option_problems()
+        )
+        keys = ("reader", "option", "allowed")
+        return [
+            dict(zip(keys, key, strict=True)) | {"files": n} for key, n in sorted(counted.items())
+        ]
+
 
 def validate(
     root: Path, studies: list[str] | None = None
@@ -108,13 +122,18 @@ def _text(report: StudyReport) -> list[str]:
     for (rule, response, stars), count in sorted(by_rule.items(), key=str):
         shown = "no stars" if stars is None else f"{stars} star{'s' if stars > 1 else ''}"
         lines.append(f"  {count:>6} {response}, {shown}, by {rule}")
-    for row in report.missing():
-        lines.append(
-            f"  {row['samples']:>6} without label by {row['rule_id']}: "
-            f"{', '.join(row['facts'])} not known"
-        )
+    lines += [
+        f"  {row['samples']:>6} without label by {row['rule_id']}: "
+        f"{', '.join(row['facts'])} not known"
+        for row in report.missing()
+    ]
     if rest := report.fits_no_rule():
         lines.append(f"  {len(rest):>6} without label: no rule takes what is known of them")
+    lines += [
+        f"  {row['files']:>6} of its files {row['reader']} without the option "
+        f"{row['option']}, which `study pin` needs: {row['allowed']}"
+        for row in report.options_to_add()
+    ]
     return lines
 
 
@@ -129,11 +148,11 @@ def _markdown(report: StudyReport) -> list[str]:
         "| treatment | response | stars | basis | rule | samples |",
         "|---|---|---|---|---|--:|",
     ]
-    for row in report.labels():
-        lines.append(
-            f"| {row['drug_id']} | {row['response']} | {row['stars'] or ''} | {row['basis']} "
-            f"| {row['rule_id']} | {row['samples']} |"
-        )
+    lines += [
+        f"| {row['drug_id']} | {row['response']} | {row['stars'] or ''} | {row['basis']} "
+        f"| {row['rule_id']} | {row['samples']} |"
+        for row in report.labels()
+    ]
     missing = report.missing()
     if missing:
         lines += ["", "Missing facts:", ""]
@@ -143,4 +162,10 @@ def _markdown(report: StudyReport) -> list[str]:
         ]
     if rest := report.fits_no_rule():
         lines += ["", f"No rule takes what is known of: {', '.join(rest)}."]
+    for row in report.options_to_add():
+        lines += [
+            "",
+            f"Files that `study pin` needs the option `{row['option']}` of {row['reader']} for: "
+            f"{row['files']}. Allowed: {row['allowed']}.",
+        ]
     return [*lines, ""]

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, PositiveInt, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cellresponse.schema.errors import EvidenceError
+from cellresponse.schema.reader_options import READER_OPTIONS, OptionProblem, option_problems
 from cellresponse.schema.vocabulary import words
-from cellresponse.schema.yaml_file import Strict
+from cellresponse.schema.yaml_file import Place, Strict
 
 __all__ = [
     "BarcodeRule",
@@ -33,7 +43,7 @@ WEB = "https://..., http://... or ftp://..."
 READABLE = "dense_text, 10x_mtx, 10x_h5, h5ad, cell_table or companion"
 NOT_READY = "it, or the status metadata"
 KEYED = "a regular expression with a group (?P<key>...)"
-COUNT_READERS = ("dense_text", "10x_mtx", "10x_h5", "h5ad")
+COUNT_READERS = tuple(READER_OPTIONS)
 
 
 def word(vocabulary: str) -> AfterValidator:
@@ -76,6 +86,34 @@ def _refused(problem: str, allowed: str | list[str], *keys: str | int) -> Pydant
     return PydanticCustomError(
         "refused", "{problem}", {"problem": problem, "allowed": allowed, "keys": keys}
     )
+
+
+def _refuse_options(problems: Iterable[tuple[Place, OptionProblem]]) -> None:
+    """Raise every problem of options, each with the place of its `options`."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(
+                "option",
+                "{problem}",
+                {"problem": said.problem, "allowed": said.allowed, "hint": said.hint},
+            ),
+            loc=(*place, *said.place),
+            input=said.value,
+        )
+        for place, said in problems
+    ]
+    if details:
+        raise ValidationError.from_exception_data("options", details)
+
+
+def _option_problems(reader: str, options: Mapping[str, object]) -> list[OptionProblem]:
+    model = READER_OPTIONS.get(reader)
+    if model:
+        return option_problems(model, options)
+    if not options:
+        return []
+    takers = f"no options; they are for {', '.join(READER_OPTIONS)}"
+    return [OptionProblem((), f"the reader {reader} takes none", None, takers)]
 
 
 def _plain_name(value: str) -> str:
@@ -173,13 +211,31 @@ class BarcodeRule(Strict):
         return self
 
 
-class Member(Strict):
+class _Read(Strict):
+    """How a file is read."""
+
+    reader: Annotated[str, word("reader")]
+    options: dict[str, Option] = {}
+    """What its reader asks: `cellresponse.schema.reader_options`. A study that is not
+    ready may leave them out, until somebody has seen the file."""
+    barcodes: BarcodeRule = BarcodeRule(rule="whole_file")
+
+    @field_validator("options")
+    @classmethod
+    def _options_fit(cls, value: dict[str, Option], info: ValidationInfo) -> dict[str, Option]:
+        if value and "reader" in info.data:
+            _refuse_options(((), said) for said in _option_problems(info.data["reader"], value))
+        return value
+
+    def option_problems(self) -> list[OptionProblem]:
+        """What is wrong with the options, or missing among them."""
+        return _option_problems(self.reader, self.options)
+
+
+class Member(_Read):
     """A file inside an archive."""
 
     name: Name
-    reader: Annotated[str, word("reader")]
-    options: dict[str, Option] = {}
-    barcodes: BarcodeRule = BarcodeRule(rule="whole_file")
 
     @model_validator(mode="after")
     def _plain_file(self) -> Member:
@@ -188,7 +244,7 @@ class Member(Strict):
         return self
 
 
-class SourceFile(Strict):
+class SourceFile(_Read):
     """A file to fetch: address, checksum, size, and how it is read."""
 
     name: Name
@@ -196,9 +252,6 @@ class SourceFile(Strict):
     sha256: Sha256 | None = None
     """None: not pinned yet."""
     bytes: PositiveInt | None = None
-    reader: Annotated[str, word("reader")]
-    options: dict[str, Option] = {}
-    barcodes: BarcodeRule = BarcodeRule(rule="whole_file")
     members: list[Member] = []
 
     @model_validator(mode="after")
@@ -310,6 +363,18 @@ class StudyManifest(Strict):
                     READABLE,
                     *("files", place, "reader"),
                 )
+        _refuse_options(
+            ((*place, "options"), said)
+            for place, entry in self._entries()
+            for said in entry.option_problems()
+        )
+
+    def _entries(self) -> Iterator[tuple[Place, SourceFile | Member]]:
+        """Files and members of archives, with their places."""
+        for i, file in enumerate(self.files):
+            yield ("files", i), file
+            for k, member in enumerate(file.members):
+                yield ("files", i, "members", k), member
 
     def _barcode_tables(self) -> Iterator[str]:
         members = [member for file in self.files for member in file.members]

@@ -10,14 +10,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cellresponse.schema.errors import CellResponseError, EvidenceError, raise_all
 
-__all__ = ["Strict", "read_yaml"]
+__all__ = ["Key", "Place", "Strict", "dotted", "key_at", "load_yaml", "read_yaml"]
 
 MAX_BYTES = 1024 * 1024  # PyYAML reads about 1 MB/s; a manifest of a thousand files has 0.5 MB
 MAX_DEPTH = 20
@@ -56,6 +58,23 @@ class Strict(BaseModel):
 
 
 type Place = tuple[str | int, ...]
+"""Keys and positions that lead to a value, such as ("files", 0, "name")."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a model says of a key.
+
+    Attributes
+    ----------
+    required
+        Whether it must have a value.
+    allowed
+        What it takes; None: any text.
+    """
+
+    required: bool
+    allowed: str | list[str] | None
 
 
 def read_yaml[Model: Strict](path: Path, model: type[Model], *, name: str | None = None) -> Model:
@@ -77,14 +96,44 @@ def read_yaml[Model: Strict](path: Path, model: type[Model], *, name: str | None
         line, the dotted key and the value.
     """
     name = name or str(path)
-    node = _compose(_text(path, name), name)
-    lines: dict[Place, int] = {}
-    document = _value(node, (), lines, name)
+    document, lines = load_yaml(path, name=name)
     try:
         return model.model_validate(document)
     except ValidationError as error:
         raise_all(_translate(error, model, lines, name))
         raise  # unreachable: a ValidationError has at least one error
+
+
+def load_yaml(path: Path, *, name: str) -> tuple[object, dict[Place, int]]:
+    """Read a YAML file as texts in lists and mappings, with the line of every place.
+
+    Raises
+    ------
+    EvidenceError
+        The file cannot be read, or is not YAML.
+    """
+    lines: dict[Place, int] = {}
+    return _value(_compose(_text(path, name), name), (), lines, name), lines
+
+
+def key_at(model: type[Strict], place: Place) -> Key | None:
+    """Say what a model asks of a place; None where that is no key of it."""
+    owner, key = _model_at(model, place[:-1]), place[-1] if place else None
+    if not isinstance(key, str) or key not in owner.model_fields:
+        return None
+    # An empty text fits no closed form, and the refusal says what does.
+    try:
+        owner.model_validate({key: ""})
+    except ValidationError as error:
+        said = [_allowed(found) for found in error.errors() if found["loc"] == (key,)]
+    else:
+        said = []
+    return Key(owner.model_fields[key].is_required(), said[0] if said else None)
+
+
+def dotted(place: Place) -> str:
+    """Write a place as messages show it, such as `files.0.name`."""
+    return ".".join(map(str, place))
 
 
 def _text(path: Path, name: str) -> str:
@@ -209,24 +258,47 @@ def _translate(
     for found in error.errors(include_url=False):
         context, value = found.get("ctx", {}), found["input"]
         place = (*found["loc"], *context.get("keys", ()))
-        allowed: str | list[str] | None
+        missing = found["type"] == "missing"
+        key = key_at(model, place) if missing or _is_blank(value) else None
+        problem, allowed, hint = _problem(found), _allowed(found), context.get("hint")
         if found["type"] == "extra_forbidden":
             problem, value = "unknown key", place[-1]
             allowed = _nearest_keys(str(value), model, place[:-1])
-        elif found["type"] in REFUSALS:
-            problem, form = REFUSALS[found["type"]]
-            allowed = form.format(**context)
-        else:
-            problem = found["msg"].removeprefix("Value error, ").rstrip(".") or found["type"]
-            problem, allowed = problem[0].lower() + problem[1:], context.get("allowed")
+        elif key and key.required:
+            problem = "the key is missing" if missing else "is required"
+            value, allowed = None, key.allowed or "a text"
+        elif value is None and found["type"] in REFUSALS:
+            problem, hint = "is empty", "Fill it in, or remove the line"
+            allowed = (key.allowed if key else None) or allowed
         yield EvidenceError(
             problem,
             file=name,
             row=_line(lines, place),
-            column=".".join(str(part) for part in place) or None,
+            column=dotted(place) or None,
             value=None if isinstance(value, dict | list) else value,
             allowed=allowed,
+            hint=hint,
         )
+
+
+def _problem(found: Any) -> str:
+    """What pydantic found, in words of this package where it has some."""
+    if found["type"] in REFUSALS:
+        return REFUSALS[found["type"]][0]
+    said: str = found["msg"].removeprefix("Value error, ").rstrip(".") or found["type"]
+    return said[0].lower() + said[1:]
+
+
+def _allowed(found: Any) -> str | list[str] | None:
+    context = found.get("ctx", {})
+    if found["type"] in REFUSALS:
+        return REFUSALS[found["type"]][1].format(**context)
+    allowed: str | list[str] | None = context.get("allowed")
+    return allowed
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _line(lines: dict[Place, int], place: Place) -> int | None:
@@ -239,18 +311,18 @@ def _line(lines: dict[Place, int], place: Place) -> int | None:
 
 
 def _nearest_keys(key: str, model: type[Strict], parents: Place) -> list[str]:
-    fields = _fields_at(model, parents)
+    fields = sorted(_model_at(model, parents).model_fields)
     return difflib.get_close_matches(key, fields, n=3, cutoff=0.4) or fields
 
 
-def _fields_at(model: type[Strict], parents: Place) -> list[str]:
-    """Keys of the model that a dotted place leads to."""
+def _model_at(model: type[Strict], parents: Place) -> type[Strict]:
+    """Model that a place leads to."""
     current: type[Strict] = model
     for part in parents:
         if isinstance(part, str) and part in current.model_fields:
             inner = _inner_model(current.model_fields[part].annotation)
             current = inner or current
-    return sorted(current.model_fields)
+    return current
 
 
 def _inner_model(annotation: object) -> type[Strict] | None:

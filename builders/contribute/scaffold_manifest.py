@@ -47,6 +47,7 @@ BLANK_FILES = f"""files:
   - name: {PLACEHOLDER}
     url: {PLACEHOLDER}
     reader: {PLACEHOLDER}
+    # options: what the reader asks, see the table in CONTRIBUTING.md
 """
 
 

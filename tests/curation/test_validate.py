@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from studies import sample, treated, write_study
+from studies import file_entry, sample, treated, write_study
 
 from cellresponse.curation.catalogue import catalogue_rows
 from cellresponse.curation.validate import report_lines, validate
@@ -73,3 +73,38 @@ def test_a_sample_that_fits_no_rule_is_told(tmp_path: Path) -> None:
     text, page = (report_lines([report], markdown=kind) for kind in (False, True))
     assert text[-1].strip() == "2 without label: no rule takes what is known of them"
     assert "No rule takes what is known of: B, C." in page
+
+
+def test_options_to_add_before_the_files_are_pinned(tmp_path: Path) -> None:
+    files = [file_entry(options={}), file_entry("b.csv"), file_entry("c.csv", options={})]
+    write_study(tmp_path, status="metadata", files=files)
+    (report,), problems = validate(tmp_path)
+    assert problems == []
+    text, page = (report_lines([report], markdown=kind) for kind in (False, True))
+    told = "2 of its files dense_text without the option orientation, which `study pin` needs"
+    assert text[-1].strip() == f"{told}: features_by_cells, cells_by_features"
+    assert "the option `orientation` of dense_text for: 2." in page[-2]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("{}", "the option is required. Allowed: features_by_cells, cells_by_features."),
+        (
+            "{orientation: genes_by_cells}",
+            "the option does not fit 'genes_by_cells'. Allowed: features_by_cells, cells_by_",
+        ),
+    ],
+)
+def test_a_ready_study_whose_file_no_reader_could_open(
+    tmp_path: Path, options: str, said: str
+) -> None:
+    folder = write_study(tmp_path)
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(
+        text.replace("options:\n    orientation: features_by_cells", f"options: {options}")
+    )
+    reports, (problem,) = validate(tmp_path)
+    assert reports == []
+    assert str(problem).startswith("GSE1/study.yaml, row ")
+    assert f"column files.0.options.orientation: {said}" in str(problem)

@@ -10,7 +10,8 @@ from studies import file_entry, manifest
 
 from cellresponse.schema.study import BarcodeRule, StudyManifest
 
-MEMBER = {"name": "a/counts.csv", "reader": "dense_text"}
+ORIENTED = {"orientation": "features_by_cells"}
+MEMBER = {"name": "a/counts.csv", "reader": "dense_text", "options": ORIENTED}
 TABLE = {"rule": "table", "table": "cells.csv", "key_column": "sample"}
 
 
@@ -124,11 +125,9 @@ def test_keys_that_belong_together(keys: dict[str, Any], message: str) -> None:
         {"status": "metadata", "files": [file_entry(sha256=None, bytes=None)]},
         {"status": "excluded", "files": [], "reason": "no counts"},
         {"files": [file_entry(barcodes=TABLE), file_entry("cells.csv", reader="cell_table")]},
-        {
-            "files": [
-                file_entry(options={"feature_types": ["a", "b"], "orientation": "x", "id": None})
-            ]
-        },
+        {"files": [file_entry(options=ORIENTED | {"skip_columns": ["a", "b"], "id_column": None})]},
+        {"files": [file_entry(reader="10x_h5")]},
+        {"status": "metadata", "files": [file_entry(options={})]},
     ],
 )
 def test_what_is_allowed(keys: dict[str, Any]) -> None:
@@ -156,3 +155,42 @@ def test_matrices_are_named_within_their_archive() -> None:
 def test_barcode_rule_of_a_file_by_default() -> None:
     study = StudyManifest.model_validate(manifest())
     assert study.files[0].barcodes == BarcodeRule(rule="whole_file")
+
+
+def test_options_of_a_study_that_is_ready_are_complete() -> None:
+    archive = file_entry("raw.tar", reader="archive", members=[MEMBER | {"options": {}}])
+    mtx = file_entry("m.mtx", reader="10x_mtx")
+    assert refused(files=[archive, file_entry(options={}), mtx]) == {
+        "files.0.members.0.options.orientation": "the option is required; "
+        "features_by_cells, cells_by_features",
+        "files.1.options.orientation": "the option is required; "
+        "features_by_cells, cells_by_features",
+        "files.2.options.barcodes": "the option is required; a file of the study",
+        "files.2.options.features": "the option is required; a file of the study",
+    }
+
+
+@pytest.mark.parametrize("status", ["ready", "metadata"])
+@pytest.mark.parametrize(
+    ("options", "key", "message"),
+    [
+        ({"orientation": "genes_by_cells"}, "orientation", "does not fit; features_by_cells, cel"),
+        ({"orientation": None}, "orientation", "required; features_by_cells, cells_by_features"),
+        (ORIENTED | {"delimiter": "tabs"}, "delimiter", "fit; comma, tab, semicolon, space"),
+        (ORIENTED | {"skip_columns": "a"}, "skip_columns", "a list of columns of the file"),
+        (ORIENTED | {"delimter": "tab"}, "delimter", "unknown option; ['orientation', 'delimiter'"),
+        ({"delimiter": "tab"}, "orientation", "the option is required; features_by_cells"),
+    ],
+)
+def test_options_that_are_given_are_right(
+    status: str, options: dict[str, Any], key: str, message: str
+) -> None:
+    messages = refused(status=status, files=[file_entry(options=options)])
+    assert list(messages) == [f"files.0.options.{key}"]
+    assert message in messages[f"files.0.options.{key}"]
+
+
+def test_readers_of_no_counts_take_no_options() -> None:
+    entry = file_entry("genes.tsv", reader="companion", options={"delimiter": "tab"})
+    messages = refused(status="metadata", files=[entry])
+    assert "the reader companion takes none; no options" in messages["files.0.options"]

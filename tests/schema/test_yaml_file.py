@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from cellresponse.schema.errors import CellResponseError, EvidenceError, Problems
-from cellresponse.schema.study import StudyManifest
+from cellresponse.schema.study import WEB, StudyManifest
+from cellresponse.schema.vocabulary import words
 from cellresponse.schema.yaml_file import MAX_BYTES, Strict, read_yaml
 
 
@@ -122,8 +124,10 @@ def test_not_a_document(tmp_path: Path, content: str, row: int | None, problem: 
 @pytest.mark.parametrize(
     ("content", "column", "row", "problem", "allowed"),
     [
-        ("count: 1\n", "title", 1, "the key is missing", "a value for it"),
-        ("title:\n", "title", 1, "not a text", "a text"),
+        ("count: 1\n", "title", 1, "the key is missing", "a text"),
+        ("title:\n", "title", 1, "is required", "a text"),
+        ("title: a\ncount:\n", "count", 2, "is empty", "digits such as 12"),
+        ("title: a\ntexts:\n- b\n-\n", "texts.1", 4, "is empty", "a text"),
         ("title: [a]\n", "title", 1, "not a text", "a text"),
         ("title: a\ncount: many\n", "count", 2, "not a whole number", "digits such as 12"),
         ("title: a\ncount: 1.5\n", "count", 2, "not a whole number", "digits such as 12"),
@@ -263,3 +267,42 @@ def test_manifest_model_reports_every_level(tmp_path: Path) -> None:
     assert rows["files.0.name"] == 3
     assert rows["files.0.url"] == 4
     assert rows["licence"] == 1
+
+
+@pytest.mark.parametrize("blank", ["", " null", " ''", " ' '"])
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("organism", words("organism").words),
+        ("access", ["controlled", "open"]),
+        ("status", words("status").words),
+        ("licence", "a text that is not empty"),
+        ("curator", "a text that is not empty"),
+        ("revision", "digits such as 12"),
+        ("files.0.name", "a name without spaces around it, `\\`, or `..`"),
+        ("files.0.url", WEB),
+        ("files.0.reader", words("reader").words),
+        ("sources.paper.ref", "a text that is not empty"),
+        ("sources.paper.kind", "'paper', 'database', 'benchmark_table', 'code' or 'source_file'"),
+    ],
+)
+def test_empty_required_key_says_what_it_takes(
+    tmp_path: Path, key: str, allowed: object, blank: str
+) -> None:
+    text = (
+        "study_id: GSE1\norganism: human\nlicence: CC0-1.0\naccess: open\ncurator: me\n"
+        "revision: 1\nstatus: metadata\nfiles:\n- name: a.h5\n  url: https://example.org/a\n"
+        "  reader: 10x_h5\nsources:\n  paper:\n    ref: PMID:1\n    kind: paper\n"
+    )
+    last = key.rpartition(".")[2]
+    path = tmp_path / "study.yaml"
+    path.write_text(re.sub(rf"(?m)([ -]*{last}:) .*$", rf"\1{blank}", text), "utf-8")
+    with pytest.raises(EvidenceError) as caught:
+        read_yaml(path, StudyManifest, name="study.yaml")
+    assert (caught.value.problem, caught.value.column) == ("is required", key)
+    assert caught.value.value is None
+    found = caught.value.allowed
+    assert (set(found), len(found)) == (set(allowed), len(allowed))  # words in another order
+    path.write_text(re.sub(rf"(?m)^([ -]*){last}: .*$", r"\1terms: x", text), "utf-8")
+    with pytest.raises(CellResponseError, match="the key is missing"):
+        read_yaml(path, StudyManifest, name="study.yaml")

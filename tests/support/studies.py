@@ -22,13 +22,16 @@ Row = Mapping[str, str]
 
 def file_entry(name: str = "counts.csv.gz", **keys: Any) -> dict[str, Any]:
     """Give a pinned dense file of `study.yaml`."""
-    return {
+    entry = {
         "name": name,
         "url": f"https://example.org/{name}",
         "sha256": "0" * 64,
         "bytes": "10",
         "reader": "dense_text",
     } | keys
+    if entry["reader"] == "dense_text":
+        entry.setdefault("options", {"orientation": "features_by_cells"})
+    return entry
 
 
 def manifest(**keys: Any) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from cellresponse.builders.contribute.geo import GeoSample, GeoSeries
 from cellresponse.builders.contribute.scaffold import Scaffold, new_study
 from cellresponse.builders.contribute.scaffold_manifest import ManifestDraft
 from cellresponse.builders.contribute.scaffold_samples import COLUMNS, sample_rows, samples_text
+from cellresponse.curation.leftovers import manifest_leftovers
 from cellresponse.curation.study import load_study
 from cellresponse.schema.errors import EvidenceError, Problems
+from cellresponse.schema.reader_options import READER_OPTIONS
 from cellresponse.schema.study import StudyManifest
+from cellresponse.schema.vocabulary import words
 from cellresponse.schema.yaml_file import read_yaml
 
 Run = Callable[..., tuple[int, str, str]]
@@ -85,7 +88,7 @@ def test_leftovers_are_refused_and_the_filled_folder_is_right(
     assert {
         ("GSE900001/study.yaml", "licence"),
         ("GSE900001/study.yaml", "curator"),
-        ("GSE900001/study.yaml", "orientation"),
+        ("GSE900001/study.yaml", "files.0.members.0.options.orientation"),
         ("GSE900001/samples.csv", "arm"),
         ("GSE900001/samples.csv", "fact_sources"),
     } <= places
@@ -110,6 +113,62 @@ def test_blank_folder_where_the_server_is_down(
     with pytest.raises(Problems) as caught:
         load_study(made.folder)
     assert len(caught.value.problems) == made.placeholders
+
+
+def test_blank_folder_says_what_each_key_takes(tmp_path: Path) -> None:
+    with pytest.raises(Problems) as caught:
+        load_study(new("E-MTAB-1", tmp_path).folder)
+    said = {
+        (str(problem.file).partition("/")[2], problem.column): (problem.allowed, problem.hint)
+        for problem in caught.value.problems
+    }
+    required = "It is required"
+    for key, vocabulary in (
+        ("organism", "organism"),
+        ("access", "access"),
+        ("files.0.reader", "reader"),
+    ):
+        allowed, hint = said["study.yaml", key]
+        assert (sorted(allowed or ()), hint) == (sorted(words(vocabulary).words), required)
+    for key in ("licence", "curator", "files.0.name", "files.0.url", "sources.paper.ref"):
+        assert said["study.yaml", key][1] == required
+        assert said["study.yaml", key][0]
+    assert said["samples.csv", "sample_id"][1] == required
+    assert said["samples.csv", "arm"] == (words("arm").words, "A study that is ready needs it")
+    assert said["study.yaml", "title"][1] == "A study that is ready needs it"
+    optional = [key for (_, key), (_, hint) in said.items() if "stays empty" in str(hint)]
+    assert optional == ["platform", "sources.paper.where"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "allowed"),
+    [
+        ("dense_text", "orientation: TODO", "features_by_cells, cells_by_features"),
+        ("10x_mtx", "{barcodes: b.tsv, features: TODO}", "a file of the study"),
+        ("h5ad", "layer: TODO", "X, raw/X, layers/NAME"),
+    ],
+)
+def test_an_option_to_fill_in_says_what_it_takes(
+    tmp_path: Path, reader: str, options: str, allowed: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"files:\n- reader: {reader}\n  options:\n    {options}\n", "utf-8")
+    (problem,) = manifest_leftovers(path, name="study.yaml")
+    assert (problem.row, problem.allowed) == (4, allowed)
+    assert problem.hint is not None
+    assert ("required" in problem.hint) == (reader != "h5ad")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.mtx", "a.h5", "a.h5ad"])
+def test_required_options_are_written(name: str) -> None:
+    guess = guess_reader(name, [name])
+    assert guess is not None
+    reader, options = guess
+    fields = READER_OPTIONS[reader].model_fields
+    assert options == {key: "TODO" for key, field in fields.items() if field.is_required()}
+    draft = ManifestDraft(GeoSeries("GSE1", files=(name,)))
+    for key in options:
+        assert f"      {key}: TODO" in draft.text().splitlines()
 
 
 def test_blank_folder_is_said(tmp_path: Path, run: Run) -> None:
