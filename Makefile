@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: demo test check lock docs clean
+.PHONY: demo env test check lock docs clean
 .DELETE_ON_ERROR:
 
 .venv/bin/uv: requirements/uv.txt .python-version
@@ -30,6 +30,9 @@ demo: .venv/core.installed
 	$(PYTHON) cli.py build --release demo
 	$(PYTHON) cli.py verify dist/demo
 	$(PYTHON) docs/examples/open_demo.py
+
+# Install everything: training, models, benchmark, tests.
+env: .venv/all.installed
 
 # Run every test, a file at a time in up to four processes of one thread each. PYTEST_ADDOPTS
 # passes options to pytest; "-n 0" runs all in one process.

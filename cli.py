@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
+OPTIONAL = (
+    *("annbatch", "bbknn", "distributed", "harmonypy", "openai", "peft", "plotly", "safetensors"),
+    *("scanpy", "scib_metrics", "sklearn", "threadpoolctl", "torch", "transformers", "umap"),
+)
+"""What our extras import; `make demo` does not install them."""
+
 
 class Command(click.Command):
     """A command whose user's mistakes end as one clear error and exit code 1."""
@@ -32,6 +38,13 @@ class Command(click.Command):
             return super().invoke(ctx)
         except CellResponseError as error:
             say(f"error: {error}")
+            ctx.exit(1)
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package not in OPTIONAL:
+                raise
+            name = ctx.command_path.removeprefix(ctx.find_root().command_path).strip()
+            say(f"error: `{name}` needs {package}, which is not installed. Install it: make env.")
             ctx.exit(1)
         except KeyboardInterrupt:
             say("stopped; run the same command again to go on from what is finished")
@@ -356,14 +369,12 @@ def _edit_index(
         hub = HubRepo(repo)
         return shared_index(hub) if edit is None else edit_shared_index(hub, edit, message, say)
     from cellresponse.releases.index import read_index
-    from cellresponse.releases.specs import spec_names
 
     found = read_index(path)
     if edit is not None:
-        for release in spec_names():
-            found = found.with_release(release)
         found = edit(found)
         found.write(path)
+        say(f"changed {path}")
     return found
 
 
@@ -583,7 +594,10 @@ def embed_command(
     "--models",
     default="",
     metavar="A,B",
-    help="Comparators and models; NAME@random has random weights. [default: all comparators]",
+    help="Comparators (majority, batch_only, depth_only, line_only, logistic_regression, "
+    "random_forest, svc, mlp, naive_bayes), prompts (prompt-top10, prompt-top100, "
+    "prompt-chain-of-thought), models (see `models list`); NAME@random has random weights. "
+    "[default: all comparators]",
 )
 @click.option(
     "--strategy",

@@ -109,7 +109,7 @@ def cluster(address: str) -> Any:
     except ImportError:
         raise StorageError(
             "a Dask cluster needs the package distributed",
-            hint='Install it: pip install "cellresponse[dask]"',
+            hint="Install it: make env",
         ) from None
     try:
         return Client(address, timeout="10s")

@@ -107,7 +107,7 @@ class ReleaseIndex(Strict):
                 file=INDEX,
                 value=release,
                 allowed=self.releases or "none is published",
-                hint="Push it first: python cli.py push",
+                hint="Push it first (python cli.py push) and name its repository (--repo ORG/NAME)",
             )
 
     def text(self) -> str:

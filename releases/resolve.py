@@ -7,13 +7,12 @@ from pathlib import Path
 
 from cellresponse.releases.layout import INDEX, ROOT
 from cellresponse.releases.release import Release
-from cellresponse.releases.root import read_root
+from cellresponse.releases.root import BUILT, read_root
 from cellresponse.schema.errors import ReleaseError
 
 __all__ = ["open_local", "repository_of"]
 
 OWN_INDEX = Path(__file__).with_name(INDEX)
-BUILT = Path("dist")
 
 
 def open_local(release: str | Path) -> Release | None:

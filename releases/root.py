@@ -13,6 +13,9 @@ from cellresponse.schema.version import SCHEMA_VERSION
 
 __all__ = ["NamedFile", "named_files", "pulled_files", "read_root", "wrong_bytes"]
 
+BUILT = Path("dist")
+"""Where `build` puts releases, and where their names are looked for."""
+
 
 @dataclass(frozen=True)
 class NamedFile:
@@ -44,10 +47,15 @@ def read_root(folder: Path) -> dict[str, Any]:
     """
     path = folder / ROOT
     if not folder.is_dir():
-        raise ReleaseError("there is no such folder", file=folder)
+        problem = "this is a file, not the folder of a release"
+        raise ReleaseError(
+            problem if folder.is_file() else "there is no such folder",
+            file=folder,
+            hint=_meant(folder),
+        )
     if not path.is_file():
         raise ReleaseError(
-            f"there is no {ROOT}, so this is no release", file=folder, hint="Name a release folder"
+            f"there is no {ROOT}, so this is no release", file=folder, hint=_meant(folder)
         )
     try:
         root = read_json(path)
@@ -68,6 +76,13 @@ def read_root(folder: Path) -> dict[str, Any]:
             hint="Upgrade cellresponse",
         )
     return dict(root)
+
+
+def _meant(path: Path) -> str:
+    """Guess which release folder a wrong path stands for."""
+    near = [path.parent / ROOT, BUILT / path / ROOT, *sorted(path.glob(f"*/{ROOT}"))]
+    found = [str(root.parent) for root in near if root.is_file()]
+    return f"Perhaps {' or '.join(found)} is meant" if found else "Name a release folder"
 
 
 def named_files(folder: Path, root: dict[str, Any]) -> dict[str, NamedFile]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from mini_release import Project
 
-from cellresponse.cli import main
+from cellresponse.cli import OPTIONAL, Command, main
 from cellresponse.releases.release import Release
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +51,76 @@ def test_console_script() -> None:
     script = Path(sys.executable).with_name("cellresponse")
     ended = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert "0.1.0" in ended.stdout
+
+
+WITHOUT_OPTIONAL = """\
+import json, sys
+from click.testing import CliRunner
+from cellresponse.cli import OPTIONAL, main
+sys.modules.update(dict.fromkeys(OPTIONAL))  # None: the import fails as for what is not installed
+for line in sys.stdin:
+    ended = CliRunner().invoke(main, line.split())
+    print(json.dumps([line.split(), ended.exit_code, ended.stderr]))
+"""
+
+
+def test_packages_that_the_demo_does_not_install(mini_release: Release, tmp_path: Path) -> None:
+    of_release = f"--release {mini_release.folder} --out {tmp_path}/out"
+    commands = [
+        f"benchmark {of_release} --track pooled --by regimen",
+        f"embed {of_release} --model geneformer",
+        f"predict {tmp_path}/mine.h5ad {of_release} --drug synthetic-drug-a",
+        f"models check {tmp_path}",
+        f"models golden {tmp_path}",
+        f"models pretrain {of_release} --model scgpt",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPTIONAL],
+        input="\n".join(commands),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(answers) == len(commands)
+    for words, code, stderr in answers:
+        name = " ".join(words[: 2 if words[0] == "models" else 1])
+        assert code == 1, stderr
+        assert stderr.startswith(f"error: `{name}` needs "), stderr
+        assert stderr.endswith("is not installed. Install it: make env.\n")
+
+
+def test_other_missing_modules_are_mistakes_of_the_program() -> None:
+    def broken() -> None:
+        raise ModuleNotFoundError("No module named 'ours'", name="ours")
+
+    ended = CliRunner().invoke(Command("broken", callback=broken))
+    assert isinstance(ended.exception, ModuleNotFoundError)
+
+
+def test_every_extra_is_known_as_optional() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = {
+        line.partition(">")[0].partition("=")[0].lower().replace("_", "-")
+        for extra in ("dask", "loader", "cohorts", "baselines")
+        for line in extras[extra]
+        if not line.startswith("cellresponse[")
+    }
+    of_module = packages_distributions()
+    found = {name.lower().replace("_", "-") for module in OPTIONAL for name in of_module[module]}
+    assert found == named
+
+
+def test_benchmark_names_its_comparators() -> None:
+    from cellresponse.baselines.benchmark.comparators import COMPARATORS
+    from cellresponse.baselines.benchmark.prompting import PROMPTS
+
+    (models,) = (one for one in main.commands["benchmark"].params if one.name == "models")
+    assert isinstance(models, click.Option)
+    assert models.help
+    words = models.help.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    assert {*COMPARATORS, *PROMPTS} <= set(words)
 
 
 def test_info(mini_release: Release, run: Run) -> None:

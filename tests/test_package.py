@@ -91,6 +91,14 @@ def test_descriptor_is_current_and_valid(monkeypatch: pytest.MonkeyPatch) -> Non
     assert report.valid, report.to_summary()
 
 
+def test_hints_to_install_work_in_a_checkout() -> None:
+    """The package is on no index: what is missing comes from the Makefile."""
+    assert "\nenv: .venv/all.installed" in (ROOT / "Makefile").read_text()
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    for path in [*sources, ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert "cellresponse[" not in path.read_text(), path
+
+
 def test_generated_documentation_is_current() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))
     for name, text in written["generated"]().items():

@@ -49,7 +49,7 @@ def get_model(name: str) -> type[Model]:
         package = entry.dist.name if entry.dist else entry.value
         raise ModelError(
             f"the model {name} of {package} cannot be imported: {error}",
-            hint="Install the extra: pip install 'cellresponse[baselines]'",
+            hint="Install what models need: make env",
         ) from None
     return found
 

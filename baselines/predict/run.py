@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_normalise
 from cellresponse.baselines.predict.features import EXPRESSION, Embedder
-from cellresponse.baselines.predict.train import train_head
+from cellresponse.baselines.predict.train import train_head, training_task
 from cellresponse.baselines.predict.trained_head import TrainedHead, load_head, save_head
 from cellresponse.baselines.predict.user_cells import UserCells, read_user_cells
 from cellresponse.baselines.report.maps import umap
 from cellresponse.builders.progress import Report, silent
 from cellresponse.releases.canonical import canonical_json
 from cellresponse.releases.release import Release
-from cellresponse.schema.errors import ModelError
+from cellresponse.schema.errors import ModelError, StorageError
 from cellresponse.schema.storage import storage_errors
 
 __all__ = ["Prediction", "predict", "prediction_lines"]
@@ -99,25 +99,41 @@ def predict(
     ModelError
         The model's weights are missing or wrong.
     SourceFileError, CountsError
-        The file is damaged or does not hold raw counts.
+        The file is missing, damaged or does not hold raw counts; before anything is trained.
+    StorageError
+        Nothing can be written to `out`; before anything is trained.
     """
+    _require_writable(out)
     drug_id = release.drug_id(drug)
     embedder = None
     if model != EXPRESSION:
         if weights is None:
             raise ModelError(f"the weights of {model} are missing", hint="Give --weights FOLDER")
         embedder = Embedder.open(model, weights, device)
-    head = _head(release, drug_id, embedder, heads, seed, report)
-    read = read_user_cells(cells, release, head.card.organism)
+    organism, give_head = _head(release, drug_id, embedder, heads, seed, report)
+    read = read_user_cells(cells, release, organism)
+    head = give_head()
     features = _features(release, read, head, embedder)
     table = _table(head, read, features)
     figure = out.with_suffix(".html")
     with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         _write(out, table, head)
         report("map of the cells")
         _draw(figure, table, head, features)
     return Prediction(table, head, read, features, figure)
+
+
+def _require_writable(out: Path) -> None:
+    if out.is_dir() or out.suffix == ".html":
+        raise StorageError(
+            "the predictions cannot have this name",
+            file=out,
+            allowed="a file such as predictions.parquet; the map beside it ends in .html",
+        )
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _part(out).touch()
+        _part(out).unlink()
 
 
 def _head(
@@ -127,16 +143,26 @@ def _head(
     heads: Path,
     seed: int,
     report: Report,
-) -> TrainedHead:
-    """Load the head, or train and keep it: the place says everything that it depends on."""
+) -> tuple[str, Callable[[], TrainedHead]]:
+    """Give the head's organism, and what loads the head, or trains and keeps it.
+
+    The user's cells are read in between, since training takes long. The place says
+    everything that the head depends on.
+    """
     model = EXPRESSION if embedder is None else f"{embedder.name}-{embedder.weights_hash[:12]}"
     name = f"{release.name}-{release.content_hash[:12]}"
     folder = heads / name / drug_id / f"{model}-seed{seed}"
     if (folder / "card.json").is_file():
-        return load_head(folder)
-    trained = train_head(release, drug_id, embedder, seed=seed, report=report)
-    save_head(folder, trained)
-    return trained
+        known = load_head(folder)
+        return known.card.organism, lambda: known
+    task = training_task(release, drug_id, seed=seed)
+
+    def train() -> TrainedHead:
+        trained = train_head(release, drug_id, task, embedder, seed=seed, report=report)
+        save_head(folder, trained)
+        return trained
+
+    return task.organism, train
 
 
 def _features(
@@ -175,9 +201,12 @@ def _write(out: Path, table: pd.DataFrame, head: TrainedHead) -> None:
 
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({"head": canonical_json(asdict(head.card))})
-    part = out.with_name(f".{out.name}.part")
-    pq.write_table(arrow, part)
-    part.replace(out)
+    pq.write_table(arrow, _part(out))
+    _part(out).replace(out)
+
+
+def _part(out: Path) -> Path:
+    return out.with_name(f".{out.name}.part")
 
 
 def prediction_lines(found: Prediction) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from cellresponse.builders.progress import Report, silent
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ReleaseError
 
-__all__ = ["train_head"]
+__all__ = ["TrainingTask", "train_head", "training_task"]
 
 HARDEST_FIRST = ("study", "patient", "sample", "line", "cell")
 """Splits by how far their test cells lie from training ones, the most telling first."""
@@ -35,9 +35,50 @@ HARDEST_FIRST = ("study", "patient", "sample", "line", "cell")
 REFERENCE_CELLS = 5000
 
 
+@dataclass(frozen=True)
+class TrainingTask:
+    """What a head is trained on.
+
+    Attributes
+    ----------
+    name
+        task_id.
+    splits
+        Its cells and folds by split.
+    organism
+        Of its cells.
+    """
+
+    name: str
+    splits: Mapping[str, Job]
+    organism: str
+
+
+def training_task(release: Release, drug: str, *, seed: int = 0) -> TrainingTask:
+    """Find the task that a head for a drug_id is trained on; trains nothing.
+
+    Raises
+    ------
+    ReleaseError
+        The release has no task for the drug that can be evaluated: with the reasons.
+    """
+    jobs, _ = plan(
+        release, BenchmarkOptions(track="pooled", by="regimen", category=drug, seed=seed)
+    )
+    # The primary collection comes first by name; the validation one is for those who test.
+    name = min(task.task for job in jobs for task in job.tasks)
+    splits = {task.split: job for job in jobs for task in job.tasks if task.task == name}
+    studies = release.tables["studies"].to_pandas().set_index("study_id")["organism"]
+    organisms = sorted(set(studies[next(iter(splits.values())).cells["study_id"]]))
+    if len(organisms) != 1:
+        raise ReleaseError("the cells are of several organisms", value=", ".join(organisms))
+    return TrainingTask(name, splits, organisms[0])
+
+
 def train_head(
     release: Release,
     drug: str,
+    task: TrainingTask,
     embedder: Embedder | None,
     *,
     seed: int = 0,
@@ -51,6 +92,8 @@ def train_head(
         The release.
     drug
         drug_id.
+    task
+        As `training_task` finds it for the drug.
     embedder
         The model whose embeddings are used. None: expression components.
     seed
@@ -62,33 +105,27 @@ def train_head(
     -------
     TrainedHead
         Calibrated on held-out cells of the hardest split that can be made.
-
-    Raises
-    ------
-    ReleaseError
-        The release has no task for the drug that can be evaluated: with the reasons.
     """
     with one_thread():
-        return _train(release, drug, embedder, seed, report)
+        return _train(release, drug, task, embedder, seed, report)
 
 
 def _train(
-    release: Release, drug: str, embedder: Embedder | None, seed: int, report: Report
+    release: Release,
+    drug: str,
+    task: TrainingTask,
+    embedder: Embedder | None,
+    seed: int,
+    report: Report,
 ) -> TrainedHead:
-    jobs, _ = plan(
-        release, BenchmarkOptions(track="pooled", by="regimen", category=drug, seed=seed)
-    )
-    # The primary collection comes first by name; the validation one is for those who test.
-    name = min(task.task for job in jobs for task in job.tasks)
-    splits = {task.split: job for job in jobs for task in job.tasks if task.task == name}
-    job = next(iter(splits.values()))
+    job = next(iter(task.splits.values()))
     features = _features(release, job, embedder)
     everything = np.arange(len(job.cells))
     whole, fitted = features(everything)
-    report(f"training on {len(everything):,} cells of {name}")
+    report(f"training on {len(everything):,} cells of {task.name}")
     head = fit_head(whole, job.sensitive, seed=seed)
     held_out = {
-        split: _held_out(one, features, seed, report) for split, one in sorted(splits.items())
+        split: _held_out(one, features, seed, report) for split, one in sorted(task.splits.items())
     }
     calibrated_on = next(split for split in HARDEST_FIRST if split in held_out)
     reference = whole[_spread(len(whole))]
@@ -100,7 +137,7 @@ def _train(
         "scale": np.maximum(reference.std(axis=0), 1e-6),
         "calibration": _calibration(held_out[calibrated_on]),
     }
-    card = _card(release, job, name, drug, embedder, seed)
+    card = _card(release, job, task, drug, embedder, seed)
     trained = TrainedHead(
         replace(
             card,
@@ -185,25 +222,27 @@ def _far(trained: TrainedHead) -> float:
 
 
 def _card(
-    release: Release, job: Job, name: str, drug: str, embedder: Embedder | None, seed: int
+    release: Release,
+    job: Job,
+    task: TrainingTask,
+    drug: str,
+    embedder: Embedder | None,
+    seed: int,
 ) -> HeadCard:
     studies = release.tables["studies"].to_pandas().set_index("study_id")
     used = sorted(set(job.cells["study_id"]))
     licences = [f"{study}: {studies.loc[study, 'licence']}" for study in used]
-    organisms = sorted(set(studies.loc[used, "organism"]))
-    if len(organisms) != 1:
-        raise ReleaseError("the cells are of several organisms", value=", ".join(organisms))
     if embedder is not None:
         licences.append(f"weights of {embedder.name}: {embedder.licence}")
     return HeadCard(
         drug_id=drug,
-        organism=organisms[0],
+        organism=task.organism,
         model=EXPRESSION if embedder is None else embedder.name,
         weights_hash=None if embedder is None else embedder.weights_hash,
         release=release.name,
         release_hash=release.content_hash,
-        task=name,
-        bases=tuple(sorted({basis for task in job.tasks for basis in task.basis.split(";")})),
+        task=task.name,
+        bases=tuple(sorted({basis for one in job.tasks for basis in one.basis.split(";")})),
         n_sensitive=int(job.sensitive.sum()),
         n_resistant=int((~job.sensitive).sum()),
         code_version=__version__,

@@ -27,5 +27,5 @@ def require_packages(spec: ReleaseSpec) -> None:
             file=f"releases/{spec.release}.yaml",
             column="cohorts",
             value=", ".join(missing),
-            hint='Install them: pip install "cellresponse[cohorts]"',
+            hint="Install them: make env",
         )

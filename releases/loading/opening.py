@@ -114,11 +114,11 @@ def open_loader(release: Release, cells: pa.Table, reading: Reading) -> Loader:
 def _check_libraries(reading: Reading) -> None:
     if reading.to not in ("numpy", "torch"):
         raise ReleaseError("there are no such arrays", value=reading.to, allowed="numpy, torch")
-    needed = {"annbatch": "loader", "torch": "baselines"}
-    for library, extra in needed.items():
+    for library in ("annbatch", "torch"):
         if find_spec(library) is None and (library == "annbatch" or reading.to == library):
             raise CellResponseError(
-                f"the loader needs {library}", hint=f"pip install 'cellresponse[{extra}]'"
+                f"the loader needs {library}, which is not installed",
+                hint="Install it: make env",
             )
 
 

@@ -88,8 +88,15 @@ def test_commands_on_a_file(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "index.yaml"
     ReleaseIndex().write(path)
     assert run("release", "list", "--index", path)[1].strip() == "no release is published"
+    for command in (["alias", "latest", "2025-06"], ["retract", "2025-06", "--reason", "swapped"]):
+        code, _, stderr = run("release", *command, "--index", path)  # it has a spec, and no more
+        assert (code, "the index lists no such release '2025-06'" in stderr) == (1, True)
+        assert "none is published" in stderr
+        assert read_index(path) == ReleaseIndex()
+    ReleaseIndex(releases=["2025-06"]).write(path)
     code, _, stderr = run("release", "alias", "latest", "2025-06", "--index", path)
     assert code == 0, stderr
+    assert f"changed {path}" in stderr
     assert read_index(path).aliases == {"latest": "2025-06"}
     code, stdout, _ = run("release", "retract", "2025-06", "--reason", "swapped", "--index", path)
     assert (code, "was retracted" in stdout) == (0, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_folder_goes_before_a_name(here: Path, mini_release: Release) -> None:
 def test_name_that_stands_for_nothing(here: Path, name: str) -> None:
     with pytest.raises(ReleaseError, match=rf"{name}.*repo="):
         cellresponse.load(name)
+
+
+def test_what_may_be_meant(here: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    for command in (["verify", "mini"], ["push", "mini", "--repo", "org/data"]):
+        code, _, stderr = run(*command)
+        assert (code, "no such folder. Perhaps dist/mini is meant" in stderr) == (1, True), stderr
+    with pytest.raises(ReleaseError, match=r"no release\.json.*Perhaps dist/mini is meant"):
+        cellresponse.load("dist")
+    with pytest.raises(ReleaseError, match=r"this is a file.*Perhaps dist/mini is meant"):
+        cellresponse.load("dist/mini/release.json")
 
 
 def test_folder_that_holds_none(here: Path) -> None:

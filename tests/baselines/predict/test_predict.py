@@ -9,7 +9,13 @@ import pytest
 
 from cellresponse.baselines.predict.run import predict, prediction_lines
 from cellresponse.baselines.predict.trained_head import load_head
-from cellresponse.schema.errors import CountsError, ModelError, ReleaseError, SourceFileError
+from cellresponse.schema.errors import (
+    CountsError,
+    ModelError,
+    ReleaseError,
+    SourceFileError,
+    StorageError,
+)
 
 DRUG = "synthetic-drug-a"
 
@@ -105,6 +111,23 @@ def test_other_mistakes_are_one_clear_error(demo_release, cells, heads, tmp_path
     strangers.var["gene_name"] = [f"nothing{i}" for i in range(strangers.n_vars)]
     with pytest.raises(SourceFileError, match="no feature is a gene"):
         run(demo_release, write(strangers, tmp_path / "strangers.h5ad"), heads, tmp_path)
+
+
+def test_mistakes_are_told_before_anything_is_trained(demo_release, cells, tmp_path):
+    heads, lines = tmp_path / "heads", []
+
+    def refused(error, path, **more):
+        with pytest.raises(error):
+            run(demo_release, path, heads, tmp_path, report=lines.append, **more)
+
+    refused(SourceFileError, tmp_path / "none.h5ad")
+    refused(CountsError, write(cells, tmp_path / "log.h5ad", counts=np.log1p(cells.X.toarray())))
+    mine = write(cells, tmp_path / "mine.h5ad")
+    refused(StorageError, mine, out=tmp_path)
+    refused(StorageError, mine, out=tmp_path / "map.html")
+    refused(StorageError, mine, out=mine / "predictions.parquet")
+    assert not lines
+    assert not heads.exists()
 
 
 def test_a_damaged_head_is_refused(found, demo_release, cells, heads, tmp_path):
