@@ -29,6 +29,9 @@ OPTIONAL = (
 """What our extras import; `make demo` does not install them."""
 
 
+SEED = click.IntRange(0, 2**32 - 1)  # what NumPy and scikit-learn take
+
+
 class Command(click.Command):
     """A command whose user's mistakes end as one clear error and exit code 1."""
 
@@ -90,7 +93,7 @@ index_option = _folder_option(
     help="Index file to read or change, where no --repo is named.",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
+    "--seed", type=SEED, default=0, show_default=True, help="Of all that is drawn."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine output on stdout.")
 
@@ -232,9 +235,7 @@ def info_command(folder: Path, tasks: bool, as_json: bool) -> None:
 @command("shuffle")
 @click.argument("folder", type=click.Path(path_type=Path))
 @_folder_option("--out", show_default="FOLDER.shuffled", help="Folder to make.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the shuffle."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the shuffle.")
 def shuffle_command(folder: Path, out: Path | None, seed: int) -> None:
     """Copy a release into annbatch's pre-shuffled layout, for training that reads faster."""
     from cellresponse.releases.loading.shuffle import shuffle

@@ -21,7 +21,7 @@ import resource
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,9 +41,13 @@ __all__ = [
     "FoldPrediction",
     "Identity",
     "Runtime",
+    "Trained",
     "peak_memory",
     "read_results",
 ]
+
+FORMAT = 2
+"""Of prediction files: 2 since they hold the mean prediction on training cells."""
 
 MANIFEST = "manifest.json"
 RESULTS = "results.parquet"
@@ -91,6 +95,17 @@ class FoldPrediction:
     """(test cells,) of sensitive."""
     n_train: int
     n_train_sensitive: int
+    train_mean: float | None = None
+    """Mean of what the same model predicts for its training cells; None: not known."""
+
+
+class Trained(NamedTuple):
+    """What a fold's model was trained on."""
+
+    cells: int
+    sensitive: int
+    mean: float | None = None
+    """Mean prediction on these cells; None: not known, as for submitted predictions."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,7 @@ class Addendum:
     Raises
     ------
     ReleaseError
-        The folder holds results of another release.
+        The folder holds results of another release, or of an older format.
     StorageError
         The folder cannot be written.
     """
@@ -141,16 +156,17 @@ class Addendum:
         self.folder = folder
         self.release = release
         self.release_hash = release_hash
-        self._refuse_another_release()
+        self._refuse_others()
         with storage_errors(folder):
             (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
             self._write_manifest(complete=False)
 
-    def _refuse_another_release(self) -> None:
+    def _refuse_others(self) -> None:
         path = self.folder / MANIFEST
         if not path.exists():
             return
-        there = _read_manifest(path).get("release_hash")
+        manifest = _read_manifest(path)
+        there = manifest.get("release_hash")
         if there != self.release_hash:
             raise ReleaseError(
                 "the folder holds results of another release",
@@ -159,6 +175,16 @@ class Addendum:
                 value=there,
                 allowed=[self.release_hash],
                 hint="Name another folder for the results",
+            )
+        if manifest.get("format") != FORMAT:
+            raise ReleaseError(
+                "the folder's predictions are of an older format, without what each model "
+                "predicts on its training cells",
+                file=path,
+                column="format",
+                value=manifest.get("format"),
+                allowed=[str(FORMAT)],
+                hint="Name another folder and run the models anew; `report` still reads this one",
             )
 
     def write_not_evaluable(self, problems: list[dict[str, str]]) -> None:
@@ -198,7 +224,9 @@ class Addendum:
         schema = arrow_schema(Predictions).with_metadata(
             {
                 "identity": canonical_json(asdict(identity)),
-                "folds": canonical_json({f.fold: [f.n_train, f.n_train_sensitive] for f in folds}),
+                "folds": canonical_json(
+                    {f.fold: Trained(f.n_train, f.n_train_sensitive, f.train_mean) for f in folds}
+                ),
             }
         )
         same = {
@@ -224,14 +252,14 @@ class Addendum:
             pq.write_table(pa.concat_tables(tables).replace_schema_metadata(schema.metadata), part)
             part.replace(path)
 
-    def predictions(self) -> Iterator[tuple[Identity, dict[str, list[int]], pd.DataFrame]]:
-        """Yield identity, `{fold: [n_train, n_train_sensitive]}` and rows of each file."""
+    def predictions(self) -> Iterator[tuple[Identity, dict[str, Trained], pd.DataFrame]]:
+        """Yield identity, what each fold was trained on, and rows of each file."""
         for path in sorted((self.folder / PREDICTIONS).glob("*.parquet")):
             table = pq.read_table(path)
             facts = table.schema.metadata
             yield (
                 Identity(**json.loads(facts[b"identity"])),
-                json.loads(facts[b"folds"]),
+                {fold: Trained(*one) for fold, one in json.loads(facts[b"folds"]).items()},
                 table.to_pandas(types_mapper=pd.ArrowDtype),
             )
 
@@ -269,6 +297,7 @@ class Addendum:
             and path.relative_to(self.folder).parts[0] != REPORT
         }
         manifest: dict[str, Any] = {
+            "format": FORMAT,
             "release": self.release,
             "release_hash": self.release_hash,
             "code_version": __version__,

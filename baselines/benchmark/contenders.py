@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import time
 from collections.abc import Iterable
@@ -94,6 +95,7 @@ class Contender:
 def contenders(
     release: Release,
     cell_ids: Iterable[str],
+    tested: Iterable[str],
     options: BenchmarkOptions,
     addendum: Addendum,
     report: Report,
@@ -106,6 +108,8 @@ def contenders(
         The release.
     cell_ids
         Cells of all tasks of the run.
+    tested
+        Those that a fold tests on; language models are asked about no others.
     options
         Names of models, and where their weights are.
     addendum
@@ -118,6 +122,7 @@ def contenders(
     ModelError
         An unknown name, or weights that are missing or wrong.
     """
+    _require_known(options.models)
     wanted = sorted(set(cell_ids))
     found: list[Contender] = []
     for name in options.models or tuple(COMPARATORS):
@@ -125,7 +130,7 @@ def contenders(
             found.append(Contender(name, "comparator"))
             continue
         if name in PROMPTS:
-            answers = answers_of(release, name, wanted, options, addendum, report)
+            answers = answers_of(release, name, tested, options, addendum, report)
             found.append(Contender(name_of(name, options), "prompt", answers=answers))
             continue
         weights = _weights_of(name, options.weights)
@@ -135,6 +140,21 @@ def contenders(
             opened = _open(name, weights, options)
             found.append(Contender(name, "lora", opened.weights_hash, weights))
     return found
+
+
+def _require_known(names: Iterable[str]) -> None:
+    from cellresponse.baselines.models.registry import model_names
+
+    models = model_names()
+    known = [*COMPARATORS, *PROMPTS, *models]
+    for name in names:
+        if name not in known and name.partition("@")[0] not in models:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise ModelError(
+                "there is no such model or comparator",
+                value=name,
+                allowed=[*near, *(one for one in known if one not in near)],
+            )
 
 
 def _weights_of(name: str, weights: Path | None) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["Head", "HeadOptions", "fit_head", "make_head", "predict_head"]
 
 HIDDEN = 512
+PREDICTED_AT_ONCE = 65_536  # cells whose hidden layers are in memory
 
 
 @dataclass(frozen=True)
@@ -153,5 +154,6 @@ def predict_head(head: Head, features: NDArray[np.float32]) -> NDArray[np.float6
     """Give (cells,) probabilities of sensitive, in evaluation mode."""
     device = next(head.parameters()).device
     with torch.inference_mode():
-        found = head.eval().probability(torch.tensor(features, device=device))
+        parts = torch.tensor(features).split(PREDICTED_AT_ONCE)
+        found = torch.cat([head.eval().probability(part.to(device)) for part in parts])
     return found.double().cpu().numpy()

@@ -48,7 +48,7 @@ def score(
         (cells,) predicted probability of sensitive, 0 to 1. A cell is called
         sensitive at 0.5 or more.
     ranks
-        (cells,) what auroc and auprc go by, where folds are pooled that were trained on
+        (cells,) what auroc and auprc go by, where folds are pooled whose models predict
         different shares of sensitive cells (see `without_prior`). None: probability.
 
     Returns
@@ -87,27 +87,29 @@ def score(
 
 
 def without_prior(
-    probability: NDArray[np.floating], share: NDArray[np.floating] | float
+    probability: NDArray[np.floating], mean: NDArray[np.floating] | float
 ) -> NDArray[np.float64]:
-    """Take the share of sensitive training cells out of predictions, as log-odds.
+    """Take what a model predicts on average out of its predictions, as log-odds.
 
     A fold whose test cells are all resistant was trained on fewer resistant cells than
     the others, so its predictions are a little higher: over pooled folds even a model
-    that knows nothing but class sizes would rank every cell the wrong way round.
+    that knows nothing but class sizes would rank every cell the wrong way round. How much
+    of the class sizes a model has learnt only its own predictions tell. Rounded to 1e-9:
+    the last bits of a mean would break ties.
 
     Parameters
     ----------
     probability
         (cells,) of sensitive.
-    share
-        Share of sensitive cells that each prediction's fold was trained on.
+    mean
+        Mean prediction on training cells of the model that made each prediction.
 
     Examples
     --------
     >>> without_prior(np.array([0.25, 0.75]), np.array([0.25, 0.75])).tolist()
     [0.0, 0.0]
     """
-    return log_odds(probability) - log_odds(np.asarray(share))
+    return np.round(log_odds(probability) - log_odds(np.asarray(mean)), 9)
 
 
 def log_odds(probability: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cellresponse.releases.split_rules import FEWEST_CELLS, Counts
 from cellresponse.releases.splits import folds
 from cellresponse.releases.tasks import Task, tasks
 from cellresponse.schema.errors import ReleaseError
@@ -70,7 +71,7 @@ def plan(release: Release, options: BenchmarkOptions) -> tuple[list[Job], list[d
     -------
     jobs : list of Job
     not_evaluable : list of dict
-        task, split and the reason, for each split that cannot be made.
+        task, split and the reason, for each split, or single fold, that cannot be made.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def plan(release: Release, options: BenchmarkOptions) -> tuple[list[Job], list[d
         drug=options.drug,
     )
     if options.as_published & RESPLIT:
-        return [as_published(release, task, options) for task in chosen], []
+        return _all_as_published(release, chosen, options)
     jobs: dict[str, Job] = {}
     problems: list[dict[str, str]] = []
     for task in chosen:
@@ -93,16 +94,33 @@ def plan(release: Release, options: BenchmarkOptions) -> tuple[list[Job], list[d
             if options.splits and split not in options.splits:
                 continue
             try:
-                cells, sensitive, laid = _lay_out(release, task, split, options)
+                cells, sensitive, laid, lost = _lay_out(release, task, split, options)
             except ReleaseError as error:
                 problems.append({"task": task.task_id, "split": split, "reason": error.problem})
                 continue
+            problems += [{"task": task.task_id, "split": split, "reason": one} for one in lost]
             key = _signature(cells, sensitive, laid)
             job = jobs.setdefault(key, Job(cells, sensitive, laid))
             job.tasks.append(_task_of_job(task, split, options))
     if not jobs:
         raise _nothing_left(release, options, problems)
     return list(jobs.values()), problems
+
+
+def _all_as_published(
+    release: Release, chosen: list[Task], options: BenchmarkOptions
+) -> tuple[list[Job], list[dict[str, str]]]:
+    jobs: list[Job] = []
+    problems: list[dict[str, str]] = []
+    for task in chosen:
+        try:
+            jobs.append(as_published(release, task, options))
+        except ReleaseError as error:
+            reason = error.problem
+            problems.append({"task": task.task_id, "split": "as-published", "reason": reason})
+    if not jobs:
+        raise _nothing_left(release, options, problems)
+    return jobs, problems
 
 
 def as_published(release: Release, task: Task, options: BenchmarkOptions) -> Job:
@@ -115,6 +133,8 @@ def as_published(release: Release, task: Task, options: BenchmarkOptions) -> Job
 
     pairs = label_pairs_of(task, release).to_pandas()
     cells = with_stars(pairs, options.stars)
+    if missing := _counts(cells).missing():
+        raise ReleaseError(f"no {missing} cells are left{_why(pairs, options)}")
     if "copied-controls" in options.as_published:
         cells["cell_id"] += "#" + cells["drug_id"]
     cells = cells.drop_duplicates("cell_id").reset_index(drop=True)
@@ -134,10 +154,14 @@ def random_split(rows: int, seed: int, model: str | None) -> Folds:
 def _nothing_left(
     release: Release, options: BenchmarkOptions, problems: list[dict[str, str]]
 ) -> ReleaseError:
+    # What an option did comes first: it can be given otherwise.
+    problems = sorted(problems, key=lambda problem: "--" not in problem["reason"])
     shown = [f"{p['task']} by {p['split']}: {p['reason']}" for p in problems[:5]]
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
     return ReleaseError(
-        f"no task of the release {release.name} can be evaluated on the track {options.track}",
+        f"no task of the release {release.name} can be evaluated on the track "
+        + options.track
+        + (f" with --stars {options.stars}" if options.stars is not None else ""),
         hint=("; ".join(shown) + more) or f"Choose other splits than {options.splits}",
     )
 
@@ -159,25 +183,60 @@ type Folds = dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 def _lay_out(
     release: Release, task: Task, split: str, options: BenchmarkOptions
-) -> tuple[pd.DataFrame, NDArray[np.bool_], Folds]:
-    numbers, cells = [], pd.DataFrame()
+) -> tuple[pd.DataFrame, NDArray[np.bool_], Folds, list[str]]:
+    """Give cells, labels and folds of a split, and why folds of the release are not among them."""
+    numbers, everything = [], pd.DataFrame()
     for fold in folds(release, task, split):
         numbers.append(fold.fold)
-        cells = fold.cells.to_pandas()
-    cells = with_stars(cells, options.stars)
+        everything = fold.cells.to_pandas()
+    cells = with_stars(everything, options.stars)
+    why = _why(everything, options)
+    for response, count in _counts(cells)._asdict().items():
+        if count < FEWEST_CELLS:
+            needed = f"where {FEWEST_CELLS} are needed"
+            raise ReleaseError(f"{count or 'no'} {response} cells, {needed}{why}")
     sensitive = (cells["response"] == "sensitive").to_numpy()
     tested_in = cells["fold"].fillna(-1).to_numpy(np.int64)
     laid: Folds = {}
+    lost: list[str] = []
     for number in numbers:
         train, test = np.flatnonzero(tested_in != number), np.flatnonzero(tested_in == number)
         if options.shots is not None:
             moved = _shots(cells["cell_id"].to_numpy(str), sensitive, test, options)
             train, test = np.union1d(train, moved), np.setdiff1d(test, moved)
-        if len(test) and sensitive[train].any() and not sensitive[train].all():
+        if len(test) == 0:
+            lost.append(f"fold {number}: no cell is left to test on{why}")
+        elif missing := _counts(cells.iloc[train]).missing():
+            lost.append(f"fold {number}: no {missing} cells are left to train on{why}")
+        else:
             laid[str(number)] = (train, test)
     if not laid:
-        raise ReleaseError("no fold is left with both responses to train on")
-    return cells.drop(columns="fold"), sensitive, laid
+        raise ReleaseError(f"no fold is left with both responses to train on{why}")
+    tested = np.concatenate([test for _, test in laid.values()])
+    if missing := _counts(cells.iloc[tested]).missing():
+        raise ReleaseError(f"no {missing} cells can be left out to test on{why}")
+    return cells.drop(columns="fold"), sensitive, laid, lost
+
+
+def _counts(cells: pd.DataFrame) -> Counts:
+    sensitive = int((cells["response"] == "sensitive").sum())
+    return Counts(sensitive, len(cells) - sensitive)
+
+
+def _why(everything: pd.DataFrame, options: BenchmarkOptions) -> str:
+    """Say what options took away from the cells of a task, to end a reason with."""
+    parts = []
+    resistant = everything[everything["response"] == "resistant"]
+    if options.stars is not None:
+        kept = len(with_stars(resistant, options.stars))
+        parts.append(f"--stars {options.stars} keeps {kept} of {len(resistant)} resistant cells")
+        unknown = resistant[resistant["stars"].isna()]
+        if len(unknown):
+            bases = ", ".join(sorted(set(";".join(unknown["basis"]).split(";"))))
+            parts.append(f"{len(unknown)}, labelled by {bases}, have no stars")
+    if options.shots is not None:
+        parts.append(f"--shots {options.shots} moves test cells to training")
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def with_stars(cells: pd.DataFrame, stars: int | None) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def answers_of(
     name
         One of `PROMPTS`.
     cell_ids
-        Cells of all tasks of the run.
+        Cells that a fold of the run tests on.
     report
         Receives the estimate of the cost before anything is sent.
 

@@ -23,7 +23,7 @@ from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_
 from cellresponse.baselines.benchmark.harmony import corrected
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Folds, Job, TaskOfJob, plan, random_split
-from cellresponse.baselines.benchmark.prompting import answered
+from cellresponse.baselines.benchmark.prompting import PROMPTS, answered, name_of
 from cellresponse.baselines.benchmark.scoring import score_addendum
 from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.benchmark.tuning import tune_and_predict
@@ -66,7 +66,7 @@ def benchmark(
     jobs, not_evaluable = plan(release, options)
     addendum = Addendum(out, release.name, release.content_hash)
     cells = {cell for job in jobs for cell in physical_ids(job.cells)}
-    chosen = contenders(release, cells, options, addendum, report)
+    chosen = contenders(release, cells, _tested(jobs, options), options, addendum, report)
     addendum.write_not_evaluable(not_evaluable)
     addendum.write_cells(_known_cells(release, jobs))
     waiting = list(_waiting(jobs, chosen, addendum, options))
@@ -77,6 +77,17 @@ def benchmark(
             addendum.write(_identity(task, work.contender, options), predictions)
         report(f"{work.contender.name}: {work.job.tasks[0].task}", done=done, total=len(waiting))
     return addendum.finish(score_addendum(addendum))
+
+
+def _tested(jobs: list[Job], options: BenchmarkOptions) -> set[str]:
+    """Give the cells that language models are asked about: those that a fold tests on."""
+    asked = [name_of(name, options) for name in options.models if name in PROMPTS]
+    found: set[str] = set()
+    for job in jobs:
+        for name in asked:
+            for _, test in (job.folds or _own_split(job, name, options)).values():
+                found.update(physical_ids(job.cells.iloc[test]))
+    return found
 
 
 def _known_cells(release: Release, jobs: list[Job]) -> pd.DataFrame:
@@ -141,9 +152,9 @@ def _tuned(
     release: Release, work: _Work, options: BenchmarkOptions, addendum: Addendum
 ) -> Iterator[FoldPrediction]:
     job = work.job
-    folds = job.folds or _own_split(work, options)
+    folds = job.folds or _own_split(job, work.contender.name, options)
     found = tune_and_predict(release, job, folds, work.contender, options, addendum)
-    for fold, probability in found:
+    for fold, probability, train_mean in found:
         train, test = folds[fold]
         yield FoldPrediction(
             fold=fold,
@@ -151,6 +162,7 @@ def _tuned(
             probability=probability,
             n_train=len(train),
             n_train_sensitive=int(job.sensitive[train].sum()),
+            train_mean=train_mean,
         )
 
 
@@ -176,20 +188,20 @@ def _run_group(folder: Path, group: list[_Work], options: BenchmarkOptions) -> l
         done = [(work, list[FoldPrediction]()) for work in group]
         shared = group[0].job.folds
         for fold, sides in shared.items():
-            train, test = _sides(cells, logged, sides, options)
+            whole, train = _laid_out(cells, logged, sides[0], options)
             for work, predictions in done:
-                predictions.append(_predict(work.contender, fold, train, test, options))
+                predictions.append(_predict(work.contender, fold, whole, train, sides, options))
         if not shared:
             for work, predictions in done:
-                for fold, sides in _own_split(work, options).items():
-                    train, test = _sides(cells, logged, sides, options)
-                    predictions.append(_predict(work.contender, fold, train, test, options))
+                for fold, sides in _own_split(work.job, work.contender.name, options).items():
+                    whole, train = _laid_out(cells, logged, sides[0], options)
+                    predictions.append(_predict(work.contender, fold, whole, train, sides, options))
         return done
 
 
-def _own_split(work: _Work, options: BenchmarkOptions) -> Folds:
-    model = work.contender.name if "split-per-model" in options.as_published else None
-    return random_split(len(work.job.cells), options.seed, model)
+def _own_split(job: Job, name: str, options: BenchmarkOptions) -> Folds:
+    model = name if "split-per-model" in options.as_published else None
+    return random_split(len(job.cells), options.seed, model)
 
 
 def _task_cells(folder: Path, group: list[_Work]) -> TaskCells:
@@ -220,36 +232,45 @@ def _totals(release: Release, cells: pd.DataFrame) -> NDArray[np.int64]:
     return table["n_counts"].combine_chunks().take(there).to_numpy()
 
 
-def _sides(
+def _laid_out(
     cells: TaskCells,
     logged: sp.csr_matrix | None,
-    sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+    train: NDArray[np.int64],
     options: BenchmarkOptions,
 ) -> tuple[TaskCells, TaskCells]:
-    """Make both sides of a fold; expression features are fitted on the training side."""
+    """Give all cells of a fold and its training cells; expression features are fitted on those."""
     features = dict(cells.features)
     if logged is not None:
-        fitted = ExpressionFeatures.fit(logged[sides[0]], options.seed)
+        fitted = ExpressionFeatures.fit(logged[train], options.seed)
         features["expression"] = fitted(logged)
     if options.harmony:
         features = {
             name: corrected(values, cells.obs, options.seed) for name, values in features.items()
         }
     whole = replace(cells, counts=None, features=features)
-    return whole.take(sides[0]), whole.take(sides[1])
+    return whole, whole.take(train)
 
 
 def _predict(
-    contender: Contender, fold: str, train: TaskCells, test: TaskCells, options: BenchmarkOptions
+    contender: Contender,
+    fold: str,
+    cells: TaskCells,
+    train: TaskCells,
+    sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+    options: BenchmarkOptions,
 ) -> FoldPrediction:
-    columns = ["cell_id", "sample_id", "response"]
+    known, test = sides
+    tested = cells.obs[["cell_id", "sample_id", "response"]].iloc[test]
     if contender.answers is not None:
-        rows, probability = answered(contender.answers, test, options)
-        return FoldPrediction(fold, test.obs[columns].iloc[rows], probability, 0, 0)
+        rows, probability = answered(contender.answers, cells.take(test), options)
+        return FoldPrediction(fold, tested.iloc[rows], probability, 0, 0)
+    # The training cells too: pooled ranks leave out what the model predicts on average there.
+    probability = contender.predict(train, cells, options)
     return FoldPrediction(
         fold=fold,
-        cells=test.obs[columns],
-        probability=contender.predict(train, test, options),
+        cells=tested,
+        probability=probability[test],
         n_train=len(train),
         n_train_sensitive=int(train.sensitive.sum()),
+        train_mean=float(probability[known].mean()),
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellresponse import __version__
-from cellresponse.baselines.benchmark.addendum import Addendum, Identity
+from cellresponse.baselines.benchmark.addendum import Addendum, Identity, Trained
 from cellresponse.baselines.benchmark.metrics import Score, score, without_prior
 from cellresponse.baselines.benchmark.prompting import prompt_rows
 from cellresponse.baselines.benchmark.statistics import by_sample, intervals
@@ -43,7 +43,7 @@ def score_addendum(addendum: Addendum) -> list[dict[str, Any]]:
 
 def score_predictions(
     identity: Identity,
-    folds: Mapping[str, list[int]],
+    folds: Mapping[str, Trained],
     predictions: pd.DataFrame,
     *,
     release_hash: str,
@@ -55,7 +55,7 @@ def score_predictions(
     identity
         What the predictions are of.
     folds
-        Training cells and sensitive training cells of each fold.
+        What each fold was trained on.
     predictions
         Rows of `schema.results.Predictions`.
     release_hash
@@ -73,13 +73,14 @@ def score_predictions(
             continue
         scores = score(sensitive[inside], probability[inside])
         rows += _rows(common, fold, "cell", trained, sensitive[inside], scores)
-    # Folds of one class have no rank of their own; all folds together have, once the
-    # class sizes that each was trained on are taken out.
-    shares = {
-        fold: sensitive / cells if cells else 0.5 for fold, (cells, sensitive) in folds.items()
-    }
-    ranks = without_prior(probability, np.array([shares[fold] for fold in fold_of]))
-    total = [int(np.mean([counts[side] for counts in folds.values()])) for side in (0, 1)]
+    # Folds of one class have no rank of their own; all folds together have, once what the
+    # model of each predicts on average is taken out. Log-odds of a half are 0: no shift.
+    means = {fold: 0.5 if one.mean is None else one.mean for fold, one in folds.items()}
+    ranks = without_prior(probability, np.array([means[fold] for fold in fold_of]))
+    total = Trained(
+        cells=int(np.mean([one.cells for one in folds.values()])),
+        sensitive=int(np.mean([one.sensitive for one in folds.values()])),
+    )
     pooled = _rows(common, POOLED, "cell", total, sensitive, score(sensitive, probability, ranks))
     drawn = intervals(sensitive, probability, samples, seed=identity.seed, ranks=ranks)
     for row in pooled:
@@ -107,7 +108,7 @@ def _rows(
     common: Mapping[str, Any],
     fold: str,
     unit: str,
-    trained: list[int],
+    trained: Trained,
     sensitive: NDArray[np.bool_],
     scores: list[Score],
 ) -> list[dict[str, Any]]:
@@ -116,8 +117,8 @@ def _rows(
             **common,
             "fold": fold,
             "unit": unit,
-            "n_train": trained[0],
-            "n_train_sensitive": trained[1],
+            "n_train": trained.cells,
+            "n_train_sensitive": trained.sensitive,
             "n_test": len(sensitive),
             "n_test_sensitive": int(sensitive.sum()),
             "metric": one.metric,

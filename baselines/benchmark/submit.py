@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cellresponse.baselines.benchmark.addendum import Addendum, FoldPrediction, Identity
+from cellresponse.baselines.benchmark.addendum import (
+    PREDICTIONS,
+    Addendum,
+    FoldPrediction,
+    Identity,
+)
+from cellresponse.baselines.benchmark.comparators import COMPARATORS
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Job, TaskOfJob, plan
+from cellresponse.baselines.benchmark.prompting import PROMPTS
 from cellresponse.baselines.benchmark.scoring import score_addendum
+from cellresponse.baselines.models.registry import model_names
 from cellresponse.schema.errors import CellResponseError, Problems, ReleaseError
 
 if TYPE_CHECKING:
@@ -53,9 +63,18 @@ def submit(release: Release, options: BenchmarkOptions, file: Path, out: Path) -
     ------
     ReleaseError
         The file is not in this form, names what the release does not have, leaves out
-        cells, or holds a probability that is none: with row and value.
+        cells, or holds a probability that is none: with row and value. A model has the name
+        of one of ours, or sent other predictions of the task and split before.
     """
+    if options.as_published:
+        raise ReleaseError(
+            "submitted predictions are for the folds of the release, which --as-published replaces",
+            column="--submit, --as-published",
+            value=", ".join(sorted(options.as_published)),
+            hint="Leave out --as-published",
+        )
     rows = _read(file)
+    sent = list(_sent(out))
     jobs, _ = plan(release, options)
     known = {(task.task, task.split): (job, task) for job in jobs for task in job.tasks}
     problems: list[CellResponseError] = []
@@ -72,7 +91,11 @@ def submit(release: Release, options: BenchmarkOptions, file: Path, out: Path) -
         except ReleaseError as error:
             problems.append(error)
             continue
-        accepted.append((_identity(of_job, str(model), digest, options), folds))
+        identity = _identity(of_job, str(model), digest, options)
+        if any(_replaces(identity, earlier) for earlier in sent):
+            problems.append(_again(file, group, *named))
+            continue
+        accepted.append((identity, folds))
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
     addendum = Addendum(out, release.name, release.content_hash)
@@ -99,26 +122,61 @@ def _read(file: Path) -> pd.DataFrame:
             raise ReleaseError("a column is missing", file=file, column=column, allowed=COLUMNS)
     if len(rows) == 0:
         raise ReleaseError("there are no predictions", file=file)
-    rows = rows[list(COLUMNS)].astype({"fold": str})
+    rows = rows[list(COLUMNS)]
     wrong = ~pd.to_numeric(rows["probability"], errors="coerce").between(0, 1)
     if wrong.any():
         _refuse(file, rows, wrong, "probability", "is not a probability", "a number from 0 to 1")
+    for column in COLUMNS:
+        empty = rows[column].isna()
+        if empty.any():
+            _refuse(file, rows, empty, column, "is empty", "a value in every row")
+    rows = rows.astype({"fold": str})
     unnamed = ~rows["model"].astype(str).map(lambda name: bool(NAME.fullmatch(name)))
     if unnamed.any():
         _refuse(file, rows, unnamed, "model", "is not a model's name", NAME.pattern)
+    ours = {name.casefold() for name in (*COMPARATORS, *PROMPTS, *model_names())}
+    reserved = rows["model"].astype(str).str.casefold().isin(ours)
+    if reserved.any():
+        _refuse(file, rows, reserved, "model", "is the name of a model of ours", "another name")
     return rows
+
+
+def _sent(out: Path) -> Iterator[Identity]:
+    """Yield what was submitted to a results folder before."""
+    for path in sorted((out / PREDICTIONS).glob("*.parquet")):
+        identity = Identity(**json.loads(pq.read_schema(path).metadata[b"identity"]))
+        if identity.strategy == "submitted":
+            yield identity
+
+
+def _replaces(identity: Identity, earlier: Identity) -> bool:
+    """Whether the folder would hold two submissions of one model for the same folds."""
+    anew = replace(earlier, weights_hash=identity.weights_hash, seed=identity.seed)
+    return earlier != identity and anew == identity
+
+
+def _again(file: Path, group: pd.DataFrame, task: str, split: str) -> ReleaseError:
+    return ReleaseError(
+        "the results folder has another submission of this model, task and split",
+        file=file,
+        row=int(group.index[0]) + 2,
+        column="model, task, split",
+        value=f"{group['model'].iloc[0]}, {task}, {split}",
+        hint="Give the model another name, or name another folder for the results",
+    )
 
 
 def _refuse(
     file: Path, rows: pd.DataFrame, wrong: pd.Series[bool], column: str, problem: str, allowed: str
 ) -> None:
     first = int(np.flatnonzero(wrong.to_numpy())[0])
+    value = rows[column].iloc[first]
     raise ReleaseError(
         problem,
         file=file,
         row=first + 2,  # the header is row 1
         column=column,
-        value=rows[column].iloc[first],
+        value=None if pd.isna(value) else value,
         allowed=allowed,
     )
 

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from cellresponse.baselines.benchmark.naming import with_names
 from cellresponse.baselines.benchmark.statistics import mean_of_folds
 
-__all__ = ["fold_means", "summary_lines"]
+__all__ = ["KEYS", "fold_means", "summary_lines"]
 
 SHOWN = ("f1", "auroc", "balanced_accuracy")
-KEYS = ["task", "split", "model", "strategy", "options", "seed", "metric"]
+KEYS = [
+    *("task", "track", "split", "model", "weights_hash", "strategy", "options", "seed"),
+    "metric",
+]
+"""Columns that name a metric of one run."""
 
 
 def fold_means(results: pd.DataFrame) -> pd.DataFrame:
@@ -24,33 +29,39 @@ def fold_means(results: pd.DataFrame) -> pd.DataFrame:
         metric over the predictions of all folds together. Missing values are None.
     """
     cells = results[results["unit"] == "cell"]
-    each = cells[cells["fold"] != "pooled"].groupby(KEYS, sort=True)
+    cells = cells.assign(weights_hash=cells["weights_hash"].astype(object))
+    each = cells[cells["fold"] != "pooled"].groupby(KEYS, sort=True, dropna=False)
     rows = []
     for key, group in each:
         mean = mean_of_folds([None if pd.isna(v) else float(v) for v in group["value"]])
         rows.append(dict(zip(KEYS, key, strict=True)) | vars(mean))
     found = pd.DataFrame(rows, columns=[*KEYS, "mean", "sem", "folds", "undefined"])
+    found["weights_hash"] = found["weights_hash"].astype(object)
     together = cells[cells["fold"] == "pooled"][[*KEYS, "value"]]
     return found.merge(together.rename(columns={"value": "pooled"}), on=KEYS, how="left")
 
 
 def summary_lines(results: pd.DataFrame) -> Iterator[str]:
-    """Yield one line a split and model: means over the tasks."""
-    means = fold_means(results)
+    """Yield one line a track, split and contender: means over the tasks."""
+    means = with_names(fold_means(results))
     means = means[means["metric"].isin(SHOWN)]
-    columns = ["split", "model", "strategy"]
-    yield f"{'split':<13}{'model':<28}{'tasks':>6}" + "".join(f"{name:>19}" for name in SHOWN)
-    for (split, model, strategy), group in means.groupby(columns, sort=True):
-        label = model if strategy in ("comparator", "submitted") else f"{model} ({strategy})"
-        values = [_cell(group[group["metric"] == name]) for name in SHOWN]
+    yield f"{'track':<14}{'split':<13}{'model':<27} {'tasks':>6}" + "".join(
+        f"{name:>19}" for name in SHOWN
+    )
+    for (track, split, name), group in means.groupby(["track", "split", "contender"], sort=True):
+        values = [_cell(group[group["metric"] == metric]) for metric in SHOWN]
         tasks = group["task"].nunique()
-        yield f"{split:<13}{label:<28}{tasks:>6}" + "".join(f"{value:>19}" for value in values)
+        yield f"{track:<14}{split:<13}{name:<27} {tasks:>6}" + "".join(
+            f"{value:>19}" for value in values
+        )
 
 
 def _cell(group: pd.DataFrame) -> str:
     """Mean over tasks of the folds' mean; of the pooled predictions where folds have none."""
     for column, mark in (("mean", ""), ("pooled", " (pooled)")):
-        values = group[column].dropna().to_numpy(float)
-        if len(values):
+        there = group.dropna(subset=[column])
+        if len(there):
+            # Over seeds first: a task with more of them counts once.
+            values = there[column].astype(float).groupby(there["task"]).mean()
             return f"{values.mean():.3f}{mark}"
     return "undefined"

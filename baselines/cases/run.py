@@ -171,10 +171,12 @@ def _scores(recipe: Recipe, cells: TaskCells, folds: list[_Fold], seed: int) -> 
             if features == "Harmony":
                 laid = corrected(laid, cells.obs, seed)
             whole = replace(cells, counts=None, features={"expression": laid})
-            prior = cells.sensitive[train].mean()
+            both = np.concatenate([train, test])
             for model in CLASSIFIERS if features == "Harmony" else (*CLASSIFIERS, *BESIDE):
-                found = COMPARATORS[model](whole.take(train), whole.take(test), seed=seed)
-                part = np.stack([cells.sensitive[test], found, without_prior(found, prior)])
+                found = COMPARATORS[model](whole.take(train), whole.take(both), seed=seed)
+                known, found = found[: len(train)], found[len(train) :]
+                ranks = without_prior(found, known.mean())
+                part = np.stack([cells.sensitive[test], found, ranks])
                 predicted.setdefault(model, []).append(part)
         for model, parts in predicted.items():
             truth, probability, ranks = np.concatenate(parts, axis=1)

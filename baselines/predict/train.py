@@ -135,7 +135,9 @@ def _train(
         "reference": reference,
         "mean": reference.mean(axis=0),
         "scale": np.maximum(reference.std(axis=0), 1e-6),
-        "calibration": _calibration(held_out[calibrated_on]),
+        "calibration": _calibration(
+            held_out[calibrated_on], float(predict_head(head, whole).mean())
+        ),
     }
     card = _card(release, job, task, drug, embedder, seed)
     trained = TrainedHead(
@@ -177,7 +179,7 @@ def _held_out(job: Job, features: _Features, seed: int, report: Report) -> _Held
     Returns
     -------
     truth, probability, ranks
-        (cells,) each; ranks are log-odds without the class sizes of the training side.
+        (cells,) each; ranks are log-odds less those of what a head predicts on average.
     """
     truth, probability, ranks = [], [], []
     for fold, (train, test) in job.folds.items():
@@ -185,13 +187,16 @@ def _held_out(job: Job, features: _Features, seed: int, report: Report) -> _Held
         head = fit_head(values[train], job.sensitive[train], seed=seed)
         truth.append(job.sensitive[test])
         probability.append(predict_head(head, values[test]))
-        ranks.append(without_prior(probability[-1], job.sensitive[train].mean()))
+        ranks.append(without_prior(probability[-1], predict_head(head, values[train]).mean()))
         report(f"held out: split by {job.tasks[0].split}, fold {fold}")
     return np.concatenate(truth), np.concatenate(probability), np.concatenate(ranks)
 
 
-def _calibration(held_out: _HeldOut) -> NDArray[np.float64]:
+def _calibration(held_out: _HeldOut, mean: float) -> NDArray[np.float64]:
     """Fit Platt's slope and intercept on log-odds (Platt 1999).
+
+    `mean` is what the head that is kept predicts on average: held-out predictions, which come
+    from heads of their folds, are brought to it.
 
     A head whose held-out predictions run the wrong way says nothing: its slope is 0, so
     that every cell gets the share of sensitive cells.
@@ -199,10 +204,10 @@ def _calibration(held_out: _HeldOut) -> NDArray[np.float64]:
     from sklearn.linear_model import LogisticRegression
 
     truth, _, ranks = held_out
-    prior = float(log_odds(np.asarray(truth.mean())))
-    fitted = LogisticRegression(C=1e3).fit((ranks + prior)[:, None], truth)
+    fitted = LogisticRegression(C=1e3).fit((ranks + log_odds(np.asarray(mean)))[:, None], truth)
     slope = float(fitted.coef_[0, 0])
-    return np.array([slope, fitted.intercept_[0]] if slope > 0 else [0.0, prior])
+    share = float(log_odds(np.asarray(truth.mean())))
+    return np.array([slope, fitted.intercept_[0]] if slope > 0 else [0.0, share])
 
 
 def _metrics(held_out: _HeldOut) -> dict[str, float | None]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from cellresponse.baselines.report.leaderboard import over_seeds
+
 __all__ = ["write_card"]
 
 
@@ -47,7 +49,10 @@ def _lines(manifest: Mapping[str, Any], board: pd.DataFrame, advice: pd.DataFram
     yield ""
     yield "## Leaderboard"
     yield ""
-    yield "Mean over tasks of the AUROC over pooled predictions. Compare within a split only."
+    yield (
+        "Mean over tasks of the AUROC over pooled predictions. Compare within a split only. Seeds "
+        "are averaged first; tasks with the same cells, labels and folds count once."
+    )
     yield ""
     yield "| track | split | model | tasks | AUROC | F1 |"
     yield "|---|---|---|---|---|---|"
@@ -56,17 +61,21 @@ def _lines(manifest: Mapping[str, Any], board: pd.DataFrame, advice: pd.DataFram
     yield "## Which model to use"
     yield ""
     for row in advice.to_dict("records"):
-        yield f"- **{row['situation']}** ({row['tasks']} tasks): {row['advice']}"
+        named = [str(row[name]) for name in ("track", "situation", "setting") if row[name]]
+        copies = f"; {row['copies']} copies of them not counted" if row["copies"] else ""
+        yield f"- **{', '.join(named)}** ({row['tasks']} tasks{copies}): {row['advice']}"
 
 
 def _ranks(board: pd.DataFrame) -> Iterator[str]:
-    wide = board[board["metric"].isin(["auroc", "f1"])].pivot_table(
-        index=["track", "split", "contender", "task"], columns="metric", values="pooled"
+    keys = ["track", "split", "contender"]
+    shown = board[board["metric"].isin(["auroc", "f1"])]
+    wide = over_seeds(shown, "pooled", [*keys, "metric"]).pivot_table(
+        index=[*keys, "experiment"], columns="metric", values="pooled"
     )
     for name in ("auroc", "f1"):
         if name not in wide:
             wide[name] = float("nan")
-    grouped = wide.groupby(level=["track", "split", "contender"])
+    grouped = wide.groupby(level=keys)
     means = grouped.mean().assign(tasks=grouped.size()).reset_index()
     order = means.sort_values(["track", "split", "auroc"], ascending=[True, True, False])
     for row in order.to_dict("records"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellresponse.baselines.report.leaderboard import CONFOUNDED
+from cellresponse.baselines.report.leaderboard import CONFOUNDED, over_seeds
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Figure", "figures"]
 
 LAYOUT = {"template": "plotly_white", "margin": {"l": 60, "r": 20, "t": 50, "b": 80}}
+VALUES = ("pooled", "low", "high")
 COLOURS = ("cancer_type", "response", "study_id")
 
 
@@ -59,7 +60,7 @@ def figures(board: pd.DataFrame, maps: pd.DataFrame, runtime: pd.DataFrame) -> I
 def _mean_over_tasks(board: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:
     rows = board[board["metric"] == metric].copy()
     rows["score"] = pd.to_numeric(rows["mean"]).fillna(pd.to_numeric(rows["pooled"]))
-    grouped = rows.dropna(subset=["score"]).groupby(by, sort=True)["score"]
+    grouped = over_seeds(rows, "score", by).groupby(by, sort=True)["score"]
     return grouped.agg(mean="mean", sem="sem", tasks="size").reset_index()
 
 
@@ -129,14 +130,17 @@ def _cross(board: pd.DataFrame) -> Iterator[Figure]:
     table = cross[cross["metric"] == "auroc"].dropna(subset=["pooled"])
     if table.empty:
         return
-    table = table[["track", "task", "contender", "pooled", "low", "high"]]
+    numbers = table.astype(dict.fromkeys(VALUES, float))
+    keys = ["track", "task", "split", "contender"]
+    table = numbers.groupby(keys, sort=True)[list(VALUES)].mean().reset_index()
     drawing = px.box(table, x="contender", y="pooled", color="track", points="all", height=480)
     drawing.update_layout(**LAYOUT, yaxis_title="AUROC over all held-out units")
     drawing.add_hline(y=0.5, line_dash="dot")
     yield Figure(
         name="cross",
         title="Trained elsewhere, tested on unseen studies or batches",
-        caption="A point a task: AUROC over the pooled predictions of all held-out units.",
+        caption="A point a task: AUROC over the pooled predictions of all held-out units, mean "
+        "over seeds.",
         table=table,
         drawing=drawing,
     )
@@ -146,13 +150,16 @@ def _confounding(board: pd.DataFrame) -> Iterator[Figure]:
     import plotly.express as px
 
     rows = board[board["metric"] == "auroc"].dropna(subset=["pooled"])
-    keys = ["track", "task", "split", "seed"]
-    blind = rows[rows["contender"].isin(CONFOUNDED)]
+    rows = rows.assign(pooled=rows["pooled"].astype(float))
+    keys = ["track", "task", "split", "setting"]
+    named = [*keys, "basis", "model", "contender"]
+    rows = rows.groupby(named, sort=True)["pooled"].mean().reset_index()  # over seeds
+    blind = rows[rows["model"].isin(CONFOUNDED)]
     if blind.empty:
         return
     best = blind.groupby(keys)["pooled"].max().rename("without_expression").reset_index()
-    seeing = rows[~rows["contender"].isin([*CONFOUNDED, "majority"])]
-    table = seeing[[*keys, "basis", "contender", "pooled"]].merge(best, on=keys)
+    seeing = rows[~rows["model"].isin([*CONFOUNDED, "majority"])].drop(columns="model")
+    table = seeing.merge(best, on=keys)
     if table.empty:
         return
     drawing = px.scatter(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.comparators import COMPARATORS
-from cellresponse.baselines.benchmark.statistics import Comparison, compare_models
-from cellresponse.baselines.benchmark.summary import fold_means
+from cellresponse.baselines.benchmark.naming import faults_of, with_names
+from cellresponse.baselines.benchmark.statistics import Comparison, compare_models, holm
+from cellresponse.baselines.benchmark.summary import KEYS, fold_means
 
-__all__ = ["CONFOUNDED", "comparisons", "contender", "leaderboard", "recommendations"]
+__all__ = ["CONFOUNDED", "comparisons", "leaderboard", "over_seeds", "recommendations"]
 
 CONFOUNDED = ("batch_only", "depth_only", "line_only")
 """Comparators that see no expression at all."""
@@ -24,104 +28,168 @@ SITUATIONS = {
     "as-published": "the published split, which leaks: for comparison only",
 }
 LEVEL = 0.05
-
-
-def contender(model: str, strategy: str) -> str:
-    """Name a model with its strategy, as one line of a table."""
-    return model if strategy in ("comparator", "submitted") else f"{model} ({strategy})"
-
-
-def _contenders(rows: pd.DataFrame) -> list[str]:
-    pairs = zip(rows["model"], rows["strategy"], strict=True)
-    return [contender(str(model), str(strategy)) for model, strategy in pairs]
+FAULTY = "No advice follows from results with published faults."
 
 
 def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
-    """Give mean and standard error of each metric over folds, a row a task, split and model.
+    """Give mean and standard error of each metric over folds, a row a run.
+
+    Parameters
+    ----------
+    results
+        As `with_tested_cells` gives them. Without its columns each task counts as an
+        experiment of its own.
 
     Returns
     -------
     pandas.DataFrame
-        task, track, by, category, drug_id, basis, split, contender, metric, mean, sem,
-        folds, undefined, pooled, low, high, n_test, n_test_sensitive.
+        Columns that name the run, `contender` and what else `with_names` gives, mean, sem,
+        folds, undefined, pooled, low, high, n_test, and `experiment`: the first of the
+        tasks that have the same cells, folds and labels.
     """
+    results = _with_cells(results)
     means = fold_means(results)
     together = results[(results["unit"] == "cell") & (results["fold"] == "pooled")]
-    kept = ["track", "by", "category", "drug_id", "basis", "low", "high", "n_test"]
-    keys = ["task", "split", "model", "strategy", "options", "seed", "metric"]
-    found = means.merge(together[[*keys, *kept, "n_test_sensitive"]], on=keys)
-    found.insert(0, "contender", _contenders(found))
-    return found
+    kept = [
+        *("by", "category", "drug_id", "basis", "low", "high", "n_test", "n_test_sensitive"),
+        *("cells_hash", "studies"),
+    ]
+    together = together.assign(weights_hash=together["weights_hash"].astype(object))
+    found = with_names(means.merge(together[[*KEYS, *kept]], on=KEYS))
+    same = ["track", "split", "setting", "cells_hash"]
+    found["experiment"] = found["task"].astype(object)
+    found["experiment"] = found.groupby(same)["experiment"].transform("min")
+    first = ["contender", "within", "setting"]
+    return found[[*first, *(name for name in found if name not in first)]]
+
+
+def _with_cells(results: pd.DataFrame) -> pd.DataFrame:
+    if "cells_hash" in results:
+        return results
+    return results.assign(cells_hash=results["task"], studies="")
+
+
+def over_seeds(board: pd.DataFrame, value: str, by: list[str]) -> pd.DataFrame:
+    """Give one row an experiment: the mean over its seeds, and over tasks that are copies.
+
+    Parameters
+    ----------
+    board
+        As `leaderboard` gives it, one metric.
+    value
+        A column.
+    by
+        Columns to keep apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, `experiment` and the value. Undefined ones are left out.
+    """
+    keys = [*by, "experiment"]
+    numbers = board[[*keys, "seed"]].assign(**{value: _floats(board[value])})
+    seeds = numbers.dropna(subset=[value]).groupby([*keys, "seed"])[value].mean()
+    return seeds.groupby(level=keys).mean().reset_index()
+
+
+def _floats(values: pd.Series[float]) -> NDArray[np.float64]:
+    return np.asarray(values.astype(float), np.float64)
 
 
 def comparisons(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
-    """Test all pairs of models on the same folds, for each task and split.
+    """Test all pairs of models on the same folds, for each track, task and split.
 
     Folds of a leave-one-group-out or k-fold split share training cells; the test allows
-    for that and its note says so.
+    for that and its note says so. Values are means over seeds.
 
     Returns
     -------
     pandas.DataFrame
-        task, split, first, second, difference, p, p_corrected, folds, note.
+        track, task, split, first, second, difference, p, p_corrected, folds, note.
     """
+    results = _with_cells(results)
     rows = results[
         (results["unit"] == "cell") & (results["fold"] != "pooled") & (results["metric"] == metric)
     ]
-    tables = []
-    for (task, split), group in rows.groupby(["task", "split"], sort=True):
-        named = group.assign(contender=_contenders(group))
-        wide = named.pivot_table(
-            index="fold", columns="contender", values="value", dropna=False, aggfunc="first"
-        )
-        values = {
-            str(name): [None if pd.isna(v) else float(v) for v in wide[name]] for name in wide
-        }
-        share = float(group["n_test"].mean()) / max(float(group["n_train"].mean()), 1.0)
-        found = compare_models(values, share, shared_training=True)
-        tables.append(
-            pd.DataFrame([vars(one) for one in found]).assign(task=str(task), split=str(split))
-        )
-    columns = ["task", "split", "first", "second", "difference", "p", "p_corrected", "folds"]
-    if not tables:
-        return pd.DataFrame(columns=[*columns, "note"])
-    return pd.concat(tables, ignore_index=True)[[*columns, "note"]]
+    rows = with_names(rows.assign(value=_floats(rows["value"]))).sort_values("seed", kind="stable")
+    # Options such as stars change the cells; seeds do on the few-shot track.
+    task = ["track", "task", "split"]
+    rows["cells_hash"] = rows.groupby([*task, "contender"])["cells_hash"].transform("first")
+    found = [
+        dict(zip(task, named, strict=False)) | vars(pair)
+        for named, group in rows.groupby([*task, "cells_hash"], sort=True)
+        for pair in _pairs(group)
+    ]
+    columns = ["first", "second", "difference", "p", "p_corrected", "folds", "note"]
+    return pd.DataFrame(found, columns=[*task, *columns])
+
+
+def _pairs(rows: pd.DataFrame) -> list[Comparison]:
+    wide = rows.pivot_table(
+        index="fold", columns="contender", values="value", dropna=False, aggfunc="mean"
+    )
+    values = {str(name): [None if pd.isna(v) else float(v) for v in wide[name]] for name in wide}
+    # What trains on nothing, as a prompt does, shares no training cells.
+    sizes = rows[rows["n_train"] > 0].groupby("contender")[["n_test", "n_train"]].sum()
+    found: list[Comparison] = []
+    for pair in combinations(values, 2):
+        trained = sizes.loc[[name for name in pair if name in sizes.index]].sum()
+        share = trained["n_test"] / trained["n_train"] if trained["n_train"] else 0.0
+        both = {name: values[name] for name in pair}
+        found += compare_models(both, float(share), shared_training=share > 0)
+    corrected = iter(holm([one.p for one in found if one.p is not None]))
+    return [one if one.p is None else replace(one, p_corrected=next(corrected)) for one in found]
 
 
 def recommendations(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     """Say for each situation which models did best, and how sure that is.
 
-    A model is among the best of a split when, over the tasks that all models were run on,
-    its pooled score is not worse than the best mean by more than tasks differ: a paired
-    test over tasks, corrected for the number of models.
+    Only results of one track and of equal options are weighed against each other. A model
+    is among the best of a split when, over the experiments that all models were run on,
+    its pooled score is not worse than the best mean by more than experiments differ: a
+    paired test over them, corrected for the number of models. Seeds are averaged first, and
+    tasks with the same cells, labels and folds are one experiment.
 
     Returns
     -------
     pandas.DataFrame
-        split, situation, tasks, best, mean, sem, not_worse (other names), confounded (the
-        best score of a comparator that sees no expression), advice.
+        track, split, situation, setting (options other than the default), tasks
+        (experiments), copies (further tasks that are the same experiments), best, mean,
+        sem, not_worse (other names), confounded (the best score of a comparator that sees
+        no expression), advice.
     """
     board = leaderboard(results)
     board = board[board["metric"] == metric]
     rows = []
-    for split, group in board.groupby("split", sort=True):
-        wide = group.pivot_table(
-            index=["task", "seed"], columns="contender", values="pooled", aggfunc="mean"
-        ).astype(float)
+    for (track, split, setting), group in board.groupby(["track", "split", "setting"], sort=True):
+        wide = over_seeds(group, "pooled", ["within"]).pivot_table(
+            index="experiment", columns="within", values="pooled"
+        )
         wide = wide.dropna(axis=1, thresh=max(1, len(wide) // 2)).dropna(axis=0)
         if wide.empty:
             continue
-        rows.append(_recommend(str(split), wide))
+        counted = group[group["experiment"].isin(wide.index)]
+        rows.append(
+            {
+                "track": track,
+                "split": split,
+                "situation": SITUATIONS.get(str(split), split),
+                "setting": setting,
+                "tasks": len(wide),
+                "copies": counted["task"].nunique() - len(wide),
+                **_recommend(wide, faulty=bool(faults_of(str(group["options"].iloc[0])))),
+            }
+        )
     return pd.DataFrame(
         rows,
         columns=[
-            *("split", "situation", "tasks", "best", "mean", "sem", "not_worse"),
-            *("confounded", "advice"),
+            *("track", "split", "situation", "setting", "tasks", "copies", "best", "mean", "sem"),
+            *("not_worse", "confounded", "advice"),
         ],
     )
 
 
-def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
+def _recommend(wide: pd.DataFrame, *, faulty: bool) -> dict[str, object]:
     means = wide.mean().sort_values(ascending=False, kind="stable")
     best = str(means.index[0])
     tests = compare_models(
@@ -134,15 +202,14 @@ def _recommend(split: str, wide: pd.DataFrame) -> dict[str, object]:
     confounded = None if blind.empty else float(blind.to_numpy(float)[0])
     others = [str(name) for name in means.index[1:] if name not in worse]
     return {
-        "split": split,
-        "situation": SITUATIONS.get(split, split),
-        "tasks": len(wide),
         "best": best,
         "mean": float(means.iloc[0]),
         "sem": _sem(wide[best].to_numpy(float)),
         "not_worse": ", ".join(others),
         "confounded": confounded,
-        "advice": _advice(split, best, others, float(means.iloc[0]), confounded, len(wide)),
+        "advice": FAULTY
+        if faulty
+        else _advice(best, others, float(means.iloc[0]), confounded, len(wide)),
     }
 
 
@@ -157,11 +224,7 @@ def _sem(values: NDArray[np.float64]) -> float | None:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _advice(
-    split: str, best: str, others: list[str], mean: float, confounded: float | None, tasks: int
-) -> str:
-    if split == "as-published":
-        return "No advice follows from a split that leaks."
+def _advice(best: str, others: list[str], mean: float, confounded: float | None, tasks: int) -> str:
     if mean < 0.6:
         return "No model is clearly better than chance here: do not predict in this situation."
     if confounded is not None and (best in CONFOUNDED or confounded >= mean - 0.02):

@@ -12,6 +12,7 @@ import pandas as pd
 from cellresponse.baselines.benchmark.addendum import (
     NOT_EVALUABLE,
     REPORT,
+    RESULTS,
     RUNTIME,
     read_results,
 )
@@ -24,7 +25,9 @@ from cellresponse.baselines.report.leaderboard import (
 )
 from cellresponse.baselines.report.maps import embedding_maps
 from cellresponse.baselines.report.published import beside_published
+from cellresponse.baselines.report.tested_cells import with_tested_cells
 from cellresponse.builders.progress import Report, silent
+from cellresponse.schema.errors import ReleaseError
 from cellresponse.schema.storage import storage_errors
 
 __all__ = ["report"]
@@ -64,9 +67,16 @@ def report(folder: Path, out: Path | None = None, told: Report = silent) -> Path
     Raises
     ------
     ReleaseError
-        There are no complete results, or a file was changed.
+        There are no complete results, none at all, or a file was changed.
     """
     manifest, results = read_results(folder)
+    if results.empty:
+        raise ReleaseError(
+            "there are no results to report",
+            file=folder / RESULTS,
+            hint="Run `cellresponse benchmark --out` on this folder first",
+        )
+    results = with_tested_cells(results, folder)
     out = folder if out is None else out
     runtime = _csv(folder / RUNTIME)
     told("maps of embeddings")
@@ -113,7 +123,9 @@ def _page(
         "Which model to use",
         tables["recommendations"],
         "Mean pooled AUROC over tasks and its standard error. Names under not_worse cannot be "
-        "told apart from the best by a paired test over tasks (Holm, 5 %).",
+        "told apart from the best by a paired test over tasks (Holm, 5 %). Seeds are averaged "
+        "first. Tasks with the same cells, labels and folds count once; copies says how many "
+        "more there are. Results with other options, under setting, are weighed apart.",
     )
     for figure in drawn:
         parts.append(f"<h2>{html.escape(figure.title)}</h2><figure>")

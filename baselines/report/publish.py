@@ -113,7 +113,7 @@ def _require_release(hub: HubRepo, refs: Refs, manifest: Any) -> None:
             hint="Push the release first",
         )
     try:
-        there = json.loads(hub.cached(ROOT, commit).read_bytes())["content"]["hash"]
+        there = json.loads(hub.cached(ROOT, commit, again=True).read_bytes())["content"]["hash"]
     except (ValueError, KeyError, TypeError):
         raise PassingTrouble("cannot be read", file=f"{hub.name}: {ROOT} at {name}") from None
     if there != wanted:

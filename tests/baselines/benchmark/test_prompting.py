@@ -91,6 +91,23 @@ def test_another_task_asks_about_its_own_cells_only(
     assert len(endpoint.bodies) - first == -(-new // 10)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"track": "zero-shot", "by": "cancer", "category": None, "drug": None, "splits": ()},
+        {"as_published": frozenset({"split-per-model"})},
+    ],
+    ids=["zero-shot", "own split"],
+)
+def test_no_training_cell_is_asked_about(
+    endpoint: Endpoint, demo_release: Release, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    options = chosen(endpoint, models=("prompt-top10",), **given)
+    benchmark(demo_release, options, tmp_path)
+    (said,) = (tmp_path / "prompts").glob("*.csv")
+    assert set(pd.read_csv(said)["cell_id"]) == set(predictions(tmp_path)["cell_id"])
+
+
 def test_a_cell_without_an_answer_counts_as_wrong(
     endpoint: Endpoint, demo_release: Release, tmp_path: Path
 ) -> None:

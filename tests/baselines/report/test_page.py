@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from cellresponse.baselines.benchmark.addendum import Addendum
+from cellresponse.baselines.benchmark.faults import FAULTS
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.baselines.report.leaderboard import comparisons, leaderboard, recommendations
@@ -40,6 +42,10 @@ def test_page_and_tables(results, tmp_path):
     assert "src=" not in text.split("</script>")[-1]  # nothing is loaded from elsewhere
     tables = {path.stem for path in (tmp_path / "report").iterdir()}
     assert {"leaderboard", "recommendations", "comparisons", "confounding"} <= tables
+    board = pd.read_csv(tmp_path / "report" / "leaderboard.csv")
+    same = board[["task", "split", "cells_hash"]].drop_duplicates()
+    assert not same.duplicated(["task", "split"]).any()  # whoever predicts them
+    assert set(board["studies"]) <= {"SYNTHETIC-1", "SYNTHETIC-2", "SYNTHETIC-1;SYNTHETIC-2"}
     assert "| pooled | cell | logistic_regression |" in (tmp_path / "README.md").read_text()
 
 
@@ -96,6 +102,7 @@ def board(scores):
                     "unit": "cell",
                     "seed": 0,
                     "model": model,
+                    "weights_hash": None,
                     "strategy": "comparator",
                     "options": "{}",
                     "metric": "auroc",
@@ -144,31 +151,66 @@ def test_chance_is_no_recommendation():
     assert "do not predict" in advice["advice"]
 
 
+def beside(**other):
+    ours = {
+        "metric": "f1",
+        "model": "scfoundation",
+        "strategy": "frozen",
+        "contender": "scfoundation (frozen)",
+        "task": "pooled/primary/human/source=cell_line/all",
+        "track": "pooled",
+        "by": "source",
+        "category": "cell_line",
+        "split": "sample",
+        "seed": 0,
+        "options": make_options(track="pooled", by="source", as_published=frozenset()).recorded(
+            "frozen"
+        ),
+        "studies": "GSE118767;GSE149214",
+        "drug_id": None,
+        "mean": 0.9,
+        "sem": 0.01,
+    }
+    (row,) = beside_published(pd.DataFrame([ours | other])).to_dict("records")
+    return row
+
+
 def test_published_figures_stand_beside_ours():
     figures = published_figures()
     assert figures["value"].between(0, 1).all()
-    ours = pd.DataFrame(
-        [
-            {
-                "metric": "f1",
-                "model": "scfoundation",
-                "strategy": "frozen",
-                "task": "pooled/primary/human/source=cell_line/all",
-                "track": "pooled",
-                "by": "source",
-                "category": "cell_line",
-                "split": "sample",
-                "drug_id": None,
-                "mean": 0.9,
-                "sem": 0.01,
-            }
-        ]
-    )
-    (row,) = beside_published(ours).to_dict("records")
+    assert figures["studies"].str.fullmatch(r"GSE\d+(;GSE\d+)*").all()
+    row = beside()
     assert row["published"] == 0.971
     assert "sample on one side" in row["explanation"]
 
 
+def test_a_difference_names_studies_and_options():
+    # Data11 of the paper is GSE149214, which a release may have.
+    explanation = beside()["explanation"]
+    assert "not in this release" not in explanation
+    assert "ours also has GSE118767, of which" in explanation
+    assert "the paper also has GSE104987, GSE108397" in explanation
+    assert "GSE149214" not in explanation
+    assert "none of the published faults" in explanation
+    theirs = published_figures().query("by == 'source' and category == 'cell_line'")
+    chosen = {"track": "pooled", "by": "source", "stars": 2, "harmony": True}
+    explanation = beside(
+        studies=theirs["studies"].iloc[0],
+        options=make_options(**chosen, as_published=frozenset({"two-logits"})).recorded("frozen"),
+    )["explanation"]
+    assert "also has" not in explanation
+    for told in ("Harmony", "fewer than 2 stars", "faults ours has only two-logits"):
+        assert told in explanation
+    faulty = make_options(track="pooled", by="source", as_published=frozenset(FAULTS))
+    same = {"studies": theirs["studies"].iloc[0], "split": "as-published"}
+    assert beside(**same, options=faulty.recorded("frozen"))["explanation"] == (
+        "nothing that is recorded differs"
+    )
+
+
 def test_no_results_is_one_clear_error(tmp_path: Path):
     with pytest.raises(ReleaseError, match="no benchmark results"):
+        report(tmp_path)
+    Addendum(tmp_path, "demo", "0" * 64).finish([])
+    with pytest.raises(ReleaseError, match=r"results\.parquet: there are no results to report"):
         report(tmp_path)
