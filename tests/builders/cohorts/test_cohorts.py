@@ -243,7 +243,7 @@ def test_missing_packages_are_named_before_any_work(
     monkeypatch.setattr(
         packages, "find_spec", lambda name: None if name == "bbknn" else find_spec(name)
     )
-    with pytest.raises(EvidenceError, match=r"make \.venv") as caught:
+    with pytest.raises(EvidenceError, match=r"make env") as caught:
         project.build(tmp_path / "out")
     assert "bbknn" in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -213,7 +213,7 @@ def test_a_wrong_setting_is_one_clear_error(demo_release, cells, reading, said):
 
 def test_a_missing_library_is_named_with_what_to_install(demo_release, cells, monkeypatch):
     monkeypatch.setattr("cellresponse.releases.loading.opening.find_spec", lambda name: None)
-    with pytest.raises(CellResponseError, match=r"needs annbatch.*make \.venv"):
+    with pytest.raises(CellResponseError, match=r"needs annbatch.*make env"):
         open_loader(demo_release, cells, small())
 
 
