@@ -174,8 +174,8 @@ def _scores(recipe: Recipe, cells: TaskCells, folds: list[_Fold], seed: int) -> 
             both = np.concatenate([train, test])
             for model in CLASSIFIERS if features == "Harmony" else (*CLASSIFIERS, *BESIDE):
                 found = COMPARATORS[model](whole.take(train), whole.take(both), seed=seed)
-                known, found = found[: len(train)], found[len(train) :]
-                ranks = without_prior(found, known.mean())
+                trained, found = found[: len(train)], found[len(train) :]
+                ranks = without_prior(found, trained.mean())
                 part = np.stack([cells.sensitive[test], found, ranks])
                 predicted.setdefault(model, []).append(part)
         for model, parts in predicted.items():
