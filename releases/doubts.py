@@ -9,7 +9,7 @@ __all__ = ["doubts"]
 
 NOT_FOUND = ("retired_id", "several_ids_for_name", "unknown_name")
 FEWEST_FOUND = 0.5
-"""Share of a file's features that are genes of the reference; half are missing nowhere we know."""
+"""Share of a file's features that are genes of the reference: of six real files, 0.69 at least."""
 
 
 def doubts(root: Mapping[str, Any]) -> Iterator[str]:
