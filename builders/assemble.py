@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cellresponse.builders.cohorts.build import build_cohorts
+from cellresponse.builders.equal_vectors import equal_vectors
 from cellresponse.builders.expression import write_expression
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report
@@ -36,8 +36,6 @@ from cellresponse.schema.spec import ReleaseSpec
 from cellresponse.schema.tables import Drugs, Genes, Studies, arrow_schema
 
 __all__ = ["assemble"]
-
-FINGERPRINTS_AT_ONCE = 16_000_000
 
 
 def assemble(
@@ -79,7 +77,9 @@ def assemble(
     if spec.expression:
         report("writing counts as Parquet")
         write_expression(folder, [summary["study"] for summary in summaries])
-    equal = _equal_vectors(parts, summaries)
+    equal = equal_vectors(
+        {summary["study"]["study_id"]: part for part, summary in zip(parts, summaries, strict=True)}
+    )
     splits = splits_table(folder, spec, equal)
     write_table(folder, "splits", splits)
     tables["splits"] = table_hash(splits)
@@ -216,35 +216,3 @@ def _root(
         },
         "diff": None,
     }
-
-
-def _equal_vectors(parts: list[Path], summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Count cells whose counts on the axis are equal in two studies.
-
-    Fingerprints are compared by ranges, so that memory does not grow with the release.
-    """
-    names = [summary["study"]["study_id"] for summary in summaries]
-    total = sum(summary["study"]["n_cells"] for summary in summaries)
-    pieces = -(-total // FINGERPRINTS_AT_ONCE)
-    found: Counter[tuple[str, ...]] = Counter()
-    for piece in range(pieces):
-        for owners in _shared(parts, piece, pieces):
-            found[tuple(names[owner] for owner in owners)] += 1
-    return [{"studies": list(studies), "cells": count} for studies, count in sorted(found.items())]
-
-
-def _shared(parts: list[Path], piece: int, pieces: int) -> Iterator[list[int]]:
-    """Yield, for each fingerprint that several studies have, those studies."""
-    chosen, owners = [], []
-    for owner, part in enumerate(parts):
-        values = np.load(part / "fingerprints.npy", mmap_mode="r")
-        values = np.unique(values[values % np.uint64(pieces) == piece])
-        chosen.append(values)
-        owners.append(np.full(len(values), owner))
-    values, by = np.concatenate(chosen), np.concatenate(owners)
-    order = np.argsort(values, kind="stable")  # owners come sorted
-    values, by = values[order], by[order]
-    same = np.flatnonzero(values[1:] == values[:-1])
-    for value in np.unique(values[same]):
-        if value != 0:  # a cell without any count on the axis is equal to nothing
-            yield sorted(by[values == value].tolist())

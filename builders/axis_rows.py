@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +15,10 @@ from cellresponse.builders.quality import CellQuality
 from cellresponse.releases.row_sums import add_row_sums
 
 __all__ = ["AxisMap", "measure"]
+
+MITO_BITS = 20  # a cell of fewer counts than this many bits hold has its n_mito in a sum
+# Spreads the number of genes over 64 bits (2^64 over the golden ratio).
+GENES_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,16 @@ class AxisMap:
         Length of the axis.
     mitochondrial
         int64, shape (features,): 1 for a mitochondrial gene, else 0.
-    fingerprint_weights
-        uint64, shape (features,): a cell's fingerprint is the sum of its counts, each
-        times the weight of its gene; features outside the axis have 0.
+    weights
+        uint32, two of shape (features,): a cell's sums are its counts, each times the
+        weight of its gene; features outside the axis have 0. The last `MITO_BITS` bits of
+        the second count mitochondrial genes, all others are as good as random.
     """
 
     features: FeatureMap
     genes: int
     mitochondrial: NDArray[np.int64]
-    fingerprint_weights: NDArray[np.uint64]
+    weights: tuple[NDArray[np.uint32], NDArray[np.uint32]]
 
     @classmethod
     def of(cls, features: FeatureMap, axis: GeneAxis) -> AxisMap:
@@ -44,9 +50,13 @@ class AxisMap:
         mapped = features.columns >= 0
         mitochondrial = np.zeros(len(mapped), dtype=np.int64)
         mitochondrial[mapped] = axis.mitochondrial[features.columns[mapped]]
-        weights = np.zeros(len(mapped), dtype=np.uint64)
-        weights[mapped] = axis.fingerprint_weights[features.columns[mapped]]
-        return cls(features, len(axis), mitochondrial, weights)
+        random = np.zeros(len(mapped), dtype=np.uint64)
+        random[mapped] = axis.fingerprint_weights[features.columns[mapped]]
+        first = (random >> np.uint64(32)).astype(np.uint32)
+        second = (random.astype(np.uint32) << np.uint32(MITO_BITS)) + mitochondrial.astype(
+            np.uint32
+        )
+        return cls(features, len(axis), mitochondrial, (first, second))
 
     @cached_property
     def finds_genes(self) -> bool:
@@ -96,32 +106,57 @@ class AxisMap:
         return mapped
 
 
-def measure(counts: sp.csr_array, axis_map: AxisMap, quality: CellQuality, start: int) -> None:
+def measure(
+    counts: sp.csr_array,
+    mapped: sp.csr_array,
+    axis_map: AxisMap,
+    quality: CellQuality,
+    start: int,
+) -> None:
     """Measure the cells of rows that begin at rank `start`; fills `quality`.
 
     Every input feature but spike-ins counts, on the axis or not.
+
+    Parameters
+    ----------
+    counts, mapped
+        The rows over the file's features, and over the axis.
+    axis_map
+        The way from one to the other.
+    quality
+        Measures of all ranks.
+    start
+        Rank of the first row.
     """
     span = slice(start, start + counts.shape[0])
     features = axis_map.features
-    values = counts.data.astype(np.int64)
     n_counts = np.zeros(counts.shape[0], dtype=np.int64)
-    add_row_sums(n_counts, counts.indptr, 0, values)
+    add_row_sums(n_counts, counts.indptr, 0, counts.data)
     n_genes = np.diff(counts.indptr).astype(np.int64)
     if features.spike_ins.any():
         spike_ins = features.spike_ins.astype(np.int64)
-        n_counts -= _products(counts, values, spike_ins)
-        n_genes -= _products(counts, np.ones_like(values), spike_ins)
+        n_counts -= _products(counts, counts.data.astype(np.int64), spike_ins)
+        n_genes -= _products(counts, np.ones(counts.nnz, dtype=np.int64), spike_ins)
     quality.n_counts[span] = n_counts
     quality.n_genes[span] = n_genes
     quality.has_mito[span] = features.has_mitochondrial
+    # In 32 bits, where a sum costs half of one in 64; meant to wrap around.
+    first, second = (
+        _products(counts, counts.data.view(np.uint32), weights) for weights in axis_map.weights
+    )
     if features.has_mitochondrial:
-        quality.n_mito[span] = _products(counts, values, axis_map.mitochondrial)
-    # Meant to wrap around at 64 bits.
-    weights = axis_map.fingerprint_weights
-    quality.fingerprint[span] = _products(counts, values.view(np.uint64), weights)
+        if n_counts.max(initial=0) < 2**MITO_BITS:
+            n_mito = (second % 2**MITO_BITS).astype(np.int64)
+        else:
+            n_mito = _products(counts, counts.data.astype(np.int64), axis_map.mitochondrial)
+        quality.n_mito[span] = n_mito
+    on_axis = np.diff(mapped.indptr).astype(np.uint64)
+    quality.fingerprint[span] = (first.astype(np.uint64) << np.uint64(32) | second) + (
+        on_axis * GENES_FACTOR
+    )
 
 
-def _products[Number: (np.int64, np.uint64)](
+def _products[Number: (np.int64, np.uint32)](
     counts: sp.csr_array, values: NDArray[Number], weights: NDArray[Number]
 ) -> NDArray[Number]:
     """Sum the values at the places of `counts` by row, each times its feature's weight.
@@ -129,5 +164,5 @@ def _products[Number: (np.int64, np.uint64)](
     One vector of weights at a time: with several, scipy takes three times as long for each.
     """
     matrix = sp.csr_array((values, counts.indices, counts.indptr), shape=counts.shape)
-    products: NDArray[Number] = matrix @ weights
+    products: NDArray[Any] = matrix @ weights  # the stubs take uint32 for a signed type
     return products

@@ -24,6 +24,7 @@ from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.sharded_array import COMPRESSOR, ShardedArray
 from cellresponse.releases.content_hash import MatrixHash
 from cellresponse.releases.matrix_store import CHUNK
+from cellresponse.releases.row_sums import add_row_sums
 
 __all__ = ["MatrixWriter"]
 
@@ -66,7 +67,9 @@ class MatrixWriter:
         lengths = np.diff(counts.indptr).astype(np.int64)
         self._lengths.append(lengths)
         self._hash.update(lengths=lengths)
-        self.total += int(counts.data.sum(dtype=np.int64))
+        sums = np.zeros(len(lengths), dtype=np.int64)
+        add_row_sums(sums, counts.indptr, 0, counts.data)
+        self.total += int(sums.sum())
         self._run(
             partial(self._write, self._indices, "indices", counts.indices),
             partial(self._write, self._data, "data", counts.data),

@@ -24,7 +24,10 @@ class CellQuality:
     n_genes
         int64, shape (cells,): detected input features but spike-ins.
     fingerprint
-        uint64, shape (cells,): equal for equal counts on the axis, whatever the study.
+        uint64, shape (cells,): equal for equal counts on the axis, whatever the study. It
+        is made of two weighted sums with 44 bits as good as random, the cell's mitochondrial
+        counts and its number of genes on the axis. Cells that differ have one fingerprint
+        with a chance of 6e-14 if they agree in the latter two, and else of 5e-20.
     has_mito
         bool, shape (cells,): whether the cell's file has mitochondrial genes at all.
     """

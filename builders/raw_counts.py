@@ -21,6 +21,7 @@ __all__ = ["MAX_COUNT", "RawCountTest", "as_counts"]
 
 MAX_COUNT = int(np.iinfo(np.int32).max)
 SAMPLE_CELLS = 500
+IN_CACHE = 64 * 1024
 
 
 def as_counts(values: NDArray[Any]) -> NDArray[np.int32] | None:
@@ -48,10 +49,20 @@ def as_counts(values: NDArray[Any]) -> NDArray[np.int32] | None:
     # NaN makes both comparisons false, so it needs no pass of its own.
     if not (values.min() >= 0 and values.max() <= MAX_COUNT):
         return None
-    counts = values.astype(np.int32, copy=False)
-    # Compared in the floats' own precision: int32 beside float32 would be compared in float64.
-    if values.dtype.kind == "f" and not (counts.astype(values.dtype) == values).all():
-        return None
+    if values.dtype.kind != "f":
+        return values.astype(np.int32, copy=False)
+    counts = np.empty(values.shape, dtype=np.int32)
+    given, whole = values.reshape(-1), counts.reshape(-1)
+    # Piece by piece, which stays in the processor's cache, and in the floats' own precision:
+    # int32 beside float32 would be compared in float64.
+    back = np.empty(min(values.size, IN_CACHE), dtype=values.dtype)
+    for start in range(0, values.size, IN_CACHE):
+        piece = slice(start, min(start + IN_CACHE, values.size))
+        again = back[: piece.stop - start]
+        whole[piece] = given[piece]
+        again[:] = whole[piece]
+        if not np.array_equal(again, given[piece]):
+            return None
     return counts
 
 

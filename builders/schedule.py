@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from cellresponse.builders.progress import Report
-from cellresponse.builders.study_part import StudyJob, build_study
+from cellresponse.builders.study_part import StudyJob, begin_study, build_study
 from cellresponse.schema.errors import StorageError
 
 __all__ = ["cluster", "run_jobs"]
@@ -57,9 +58,20 @@ def run_jobs(
 
 
 def _one_by_one(jobs: list[StudyJob]) -> Iterator[str]:
-    for job in jobs:
-        build_study(job)
-        yield job.folder.name
+    # While one study ends, the counts of the next are read; no more are in memory at a time.
+    with ThreadPoolExecutor(1) as ends:
+        running: deque[tuple[str, Future[Path]]] = deque()
+        for job in jobs:
+            running.append((job.folder.name, ends.submit(begin_study(job))))
+            if len(running) == 2:
+                yield _ended(*running.popleft())
+        while running:
+            yield _ended(*running.popleft())
+
+
+def _ended(name: str, future: Future[Path]) -> str:
+    future.result()
+    return name
 
 
 def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,29 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from cellresponse.builders.axis_rows import AxisMap, measure
+from cellresponse.builders.axis_rows import AxisMap
+from cellresponse.builders.equal_vectors import FINGERPRINTS
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.match import Matched
-from cellresponse.builders.matrix_writer import MatrixWriter
-from cellresponse.builders.ordered_rows import ordered_rows, rank_cells
-from cellresponse.builders.quality import CellQuality, removed_by
 from cellresponse.builders.read import CountSource
-from cellresponse.builders.study_sources import axis_maps, no_genes, open_sources
+from cellresponse.builders.study_counts import StudyCounts, write_counts
 from cellresponse.builders.study_tables import (
     cells_table,
     labels_table,
     samples_table,
     study_row,
 )
-from cellresponse.curation.labels import derive_labels
+from cellresponse.curation.labels import Derivation, derive_labels
 from cellresponse.curation.study import Study, load_study
 from cellresponse.releases.content_hash import table_hash
-from cellresponse.releases.read_ahead import read_ahead
-from cellresponse.schema.errors import EvidenceError
-from cellresponse.schema.spec import OrganismSpec, QcThresholds
+from cellresponse.schema.spec import OrganismSpec
 from cellresponse.schema.storage import storage_errors
 
-__all__ = ["StudyJob", "build_study"]
+__all__ = ["StudyJob", "begin_study", "build_study"]
 
 SUMMARY = "study.json"
+MATRIX = "matrix.zarr"
 
 
 @dataclass(frozen=True)
@@ -86,51 +84,71 @@ def build_study(job: StudyJob) -> Path:
     CellResponseError
         The evidence, a source file or the disk is at fault.
     """
+    return begin_study(job)()
+
+
+def begin_study(job: StudyJob) -> Callable[[], Path]:
+    """Do the larger part of `build_study`: read the counts, and write the matrix.
+
+    The rest makes tables of cells, on one core and mostly in the interpreter, so it may
+    run in a thread beside the counts of the next study.
+
+    Parameters
+    ----------
+    job
+        What to build.
+
+    Returns
+    -------
+    callable
+        Does the rest, and gives what `build_study` gives. It has to be called: until then
+        a hidden folder waits, and what is known of the cells stays in memory.
+
+    Raises
+    ------
+    CellResponseError
+        As `build_study`; the callable too.
+    """
     if job.part.exists():
-        return job.part
-    with storage_errors(job.part.parent):
+        return lambda: job.part
+    with storage_errors(job.part.parent), ExitStack() as clean_up:
         job.part.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{job.part.name}.", dir=job.part.parent))
+        clean_up.callback(shutil.rmtree, scratch, ignore_errors=True)
+        (scratch / "part").mkdir()
+        study = load_study(job.folder)
+        derivation = derive_labels(study)
+        counts = write_counts(
+            study,
+            job.files,
+            job.axis,
+            job.organism.qc,
+            store=scratch / "part" / MATRIX,
+            scratch=scratch,
+        )
+        rest = partial(_write_tables, scratch / "part", study, derivation, counts)
+        return partial(_end, job, rest, scratch / "part", clean_up.pop_all())
+
+
+def _end(job: StudyJob, rest: Callable[[], None], part: Path, clean_up: ExitStack) -> Path:
+    with storage_errors(job.part.parent), clean_up:
+        rest()
         try:
-            _build(job, scratch)
-            os.rename(scratch / "part", job.part)
+            os.rename(part, job.part)
         except OSError:
             if not job.part.exists():  # another build of the same study was quicker
                 raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return job.part
 
 
-def _build(job: StudyJob, scratch: Path) -> None:
-    study = load_study(job.folder)
-    derivation = derive_labels(study)
-    names, sources, matched = open_sources(study, job.files, scratch)
-    part = scratch / "part"
-    part.mkdir()
-    files, segments, ranked = rank_cells(sources, matched)
-    maps = axis_maps(sources, job.axis)
-    quality = CellQuality.empty(len(ranked))
-    kept = np.zeros(len(ranked), dtype=bool)
-    removed: dict[str, int] = {}
-    with MatrixWriter(part / "matrix.zarr", job.axis) as writer:
-        for file, start, counts in read_ahead(ordered_rows(files, segments, scratch / "spill")):
-            if not maps[file].finds_genes:
-                raise no_genes(sources[file], job.axis)
-            span = slice(start, start + counts.shape[0])
-            mapped = maps[file].apply(counts)
-            measure(counts, maps[file], quality, start)
-            masks = removed_by(quality.part(span), job.organism.qc)
-            kept[span] = ~np.logical_or.reduce(list(masks.values()))
-            for reason, mask in masks.items():
-                removed[reason] = removed.get(reason, 0) + int(mask.sum())
-            writer.append(mapped if kept[span].all() else mapped[kept[span]])
-        _require_cells(study, job.organism.qc, kept, removed)
-        cells = cells_table(study, names, matched, ranked, quality, kept)
-        matrix_hash = writer.finish(_obs(cells))
+def _write_tables(part: Path, study: Study, derivation: Derivation, counts: StudyCounts) -> None:
+    """Finish the matrix, and write the tables and the summary beside it."""
+    quality, kept = counts.quality, counts.kept
+    cells = cells_table(study, counts.names, counts.matched, counts.ranked, quality, kept)
+    matrix_hash = counts.writer.finish(_obs(cells))
     samples = samples_table(study, cells)
     labels = labels_table(study, derivation.labels, cells)
-    np.save(part / "fingerprints.npy", quality.fingerprint[kept])
+    np.save(part / FINGERPRINTS, quality.fingerprint[kept])
     row = study_row(study, cells, labels, samples)
     for name, table in (("cells", cells), ("samples", samples), ("labels", labels)):
         pq.write_table(table, part / f"{name}.parquet", compression="zstd")
@@ -145,17 +163,19 @@ def _build(job: StudyJob, scratch: Path) -> None:
         "inputs": _inputs(study),
         "files": [
             _file_counts(name, source, match, axis_map)
-            for name, source, match, axis_map in zip(names, sources, matched, maps, strict=True)
+            for name, source, match, axis_map in zip(
+                counts.names, counts.sources, counts.matched, counts.maps, strict=True
+            )
         ],
         "cells": {
-            "in_files": sum(len(source.barcodes) for source in sources),
-            "matched": len(ranked),
-            **removed,
+            "in_files": sum(len(source.barcodes) for source in counts.sources),
+            "matched": len(counts.ranked),
+            **counts.removed,
             "kept": len(cells),
         },
         "counts": {
             "of_kept_cells": int(quality.n_counts[kept].sum()),
-            "on_axis": writer.total,
+            "on_axis": counts.writer.total,
         },
         "labels": _label_counts(labels),
         "labels_of_samples_without_cells": len(
@@ -163,29 +183,10 @@ def _build(job: StudyJob, scratch: Path) -> None:
         ),
         # Of those that had cells: quality control removed all of them.
         "samples_without_kept_cells": sorted(
-            set(ranked["sample_id"].unique().to_pylist()) - _with_cells(study, samples)
+            set(counts.ranked["sample_id"].unique().to_pylist()) - _with_cells(study, samples)
         ),
     }
     (part / SUMMARY).write_text(json.dumps(summary, sort_keys=True), encoding="utf-8")
-
-
-def _require_cells(
-    study: Study, thresholds: QcThresholds, kept: NDArray[np.bool_], removed: Mapping[str, int]
-) -> None:
-    if kept.any():
-        return
-    if not len(kept):
-        raise EvidenceError(
-            "no barcode of its files belongs to a sample", file=f"{study.study_id}/study.yaml"
-        )
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in removed.items() if count)
-    raise EvidenceError(
-        f"none of {len(kept):,} cells passes quality control ({reasons})",
-        file=f"{study.study_id}/study.yaml",
-        allowed=f"min_genes {thresholds.min_genes}, max_pct_mito {thresholds.max_pct_mito}",
-        hint="Check that the files hold cells, not empty droplets and not genes in their place, or "
-        "leave the study out of the release",
-    )
 
 
 def _obs(cells: pa.Table) -> pd.DataFrame:

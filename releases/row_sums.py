@@ -14,7 +14,7 @@ def add_row_sums(
     sums: NDArray[np.int64],
     indptr: NDArray[np.integer[Any]],
     offset: int,
-    values: NDArray[np.integer[Any]],
+    values: NDArray[np.int32],
 ) -> None:
     """Add a block's values to the sums of its rows; a row may go on in the next block.
 
@@ -27,7 +27,7 @@ def add_row_sums(
     offset
         Place of the block's first value among all values.
     values
-        int32 or int64, shape (values,).
+        int32, shape (values,): counts, none below 0.
 
     Examples
     --------
@@ -41,6 +41,9 @@ def add_row_sums(
     first = int(np.searchsorted(indptr, offset, side="right")) - 1
     stop = int(np.searchsorted(indptr, offset + len(values), side="left"))
     # Rows without values have no place in reduceat, which would give them a neighbour's.
-    filled = first + np.flatnonzero(np.diff(indptr[first : stop + 1]))
+    lengths = np.diff(indptr[first : stop + 1])
+    filled = first + np.flatnonzero(lengths)
     starts = np.maximum(indptr[filled] - offset, 0)
-    sums[filled] += np.add.reduceat(values, starts, dtype=np.int64)
+    # numpy copies all values where the sums are wider than they: only where a sum needs it.
+    fits = int(values.max()) * int(lengths.max()) <= np.iinfo(np.int32).max
+    sums[filled] += np.add.reduceat(values, starts, dtype=np.int32 if fits else np.int64)

@@ -38,9 +38,9 @@ import sys, time
 import cellresponse.builders.schedule as schedule
 from cellresponse.cli import main
 
-build_study = schedule.build_study
-schedule.build_study = lambda job: (
-    time.sleep(600) if job.folder.name == "MINI2" else build_study(job)
+begin_study = schedule.begin_study
+schedule.begin_study = lambda job: (
+    time.sleep(600) if job.folder.name == "MINI2" else begin_study(job)
 )
 main(sys.argv[1:])
 """

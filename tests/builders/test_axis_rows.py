@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cellresponse.builders.axis_rows import AxisMap, measure
+from cellresponse.builders.axis_rows import MITO_BITS, AxisMap, measure
 from cellresponse.builders.genes import FeatureMap, GeneAxis, gene_axis
 from cellresponse.builders.quality import CellQuality
 
@@ -32,6 +34,13 @@ def axis_map(columns: list[int], spike_ins: list[int] | None = None) -> AxisMap:
 
 def sparse(dense: NDArray[np.int64]) -> sp.csr_array:
     return sp.csr_array(dense.astype(np.int32))
+
+
+def measured(dense: Any, mapping: AxisMap) -> CellQuality:
+    counts = sparse(np.atleast_2d(dense))
+    quality = CellQuality.empty(counts.shape[0])
+    measure(counts, mapping.apply(counts), mapping, quality, 0)
+    return quality
 
 
 def on_axis(dense: NDArray[np.int64], columns: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -66,17 +75,14 @@ def test_equals_dense(case: tuple[AxisMap, NDArray[np.int64]]) -> None:
     assert mapped.has_canonical_format
 
     quality = CellQuality.empty(len(dense) + 2)
-    measure(counts, mapping, quality, 1)
+    measure(counts, mapped, mapping, quality, 1)
     span = slice(1, 1 + len(dense))
     counted = dense[:, ~features.spike_ins]
     np.testing.assert_array_equal(quality.n_counts[span], counted.sum(axis=1))
     np.testing.assert_array_equal(quality.n_genes[span], (counted > 0).sum(axis=1))
     np.testing.assert_array_equal(quality.n_mito[span], wanted[:, AXIS.mitochondrial].sum(axis=1))
-    with np.errstate(over="ignore"):
-        weighted = (wanted.astype(np.uint64) * AXIS.fingerprint_weights).sum(
-            axis=1, dtype=np.uint64
-        )
-    np.testing.assert_array_equal(quality.fingerprint[span], weighted)
+    alone = [measured(row, axis_map(list(range(GENES)))).fingerprint[0] for row in wanted]
+    np.testing.assert_array_equal(quality.fingerprint[span], np.array(alone, dtype=np.uint64))
     assert (quality.has_mito[span] == features.has_mitochondrial).all()
     assert quality.n_counts[0] == quality.n_counts[-1] == 0
 
@@ -97,26 +103,38 @@ def test_short_ways(columns: list[int], identity: bool, ordered: bool) -> None:
     assert (mapping.is_identity, mapping.keeps_order) == (identity, ordered)
 
 
-def test_large_counts_do_not_overflow() -> None:
-    largest = np.iinfo(np.int32).max
-    mapping = axis_map([2, 5, 0])
-    quality = CellQuality.empty(1)
-    measure(sparse(np.array([[largest, largest, largest]])), mapping, quality, 0)
-    assert quality.n_counts[0] == 3 * largest
-    assert quality.n_mito[0] == 2 * largest
+@pytest.mark.parametrize("count", [2**MITO_BITS // 3, 2**MITO_BITS, np.iinfo(np.int32).max])
+def test_large_counts_do_not_overflow(count: int) -> None:
+    quality = measured([count, count, count], axis_map([2, 5, 0]))
+    assert quality.n_counts[0] == 3 * count
+    assert quality.n_mito[0] == 2 * count
+
+
+def test_a_large_cell_beside_it_changes_no_cell() -> None:
+    row = [3, 0, 7, 1]
+    mapping = axis_map([0, 2, 4, 5])
+    together = measured([row, [0, 2**30, 0, 2**30]], mapping)
+    alone = measured(row, mapping)
+    assert together.n_mito.tolist() == [1, 2**31]
+    assert together.fingerprint[0] == alone.fingerprint[0]
 
 
 def test_equal_counts_of_different_files_have_one_fingerprint() -> None:
-    first, second = CellQuality.empty(1), CellQuality.empty(1)
-    measure(sparse(np.array([[3, 0, 7]])), axis_map([0, 1, 4]), first, 0)
-    measure(sparse(np.array([[7, 9, 1, 2]])), axis_map([4, -1, 0, 0]), second, 0)
+    first = measured([3, 0, 7], axis_map([0, 1, 4]))
+    second = measured([7, 9, 1, 2], axis_map([4, -1, 0, 0]))
     assert first.fingerprint[0] == second.fingerprint[0] != 0
+
+
+def test_different_counts_have_different_fingerprints() -> None:
+    cells = np.array(list(np.ndindex(*(4,) * GENES)))
+    fingerprints = measured(cells, axis_map(list(range(GENES)))).fingerprint
+    assert len(np.unique(fingerprints)) == len(cells)
+    assert fingerprints[0] == 0  # no counts
 
 
 def test_axis_without_mitochondrial_genes() -> None:
     axis = GeneAxis("bacteria", ("a", "b"), ("a", "b"), ("1", "1"), None)
     features = FeatureMap(np.array([0, 1], np.int32), np.zeros(2, bool), False, {})
-    quality = CellQuality.empty(1)
-    measure(sparse(np.array([[1, 2]])), AxisMap.of(features, axis), quality, 0)
+    quality = measured([1, 2], AxisMap.of(features, axis))
     assert quality.n_counts[0] == 3
     assert np.isnan(quality.pct_mito()[0])

@@ -18,13 +18,14 @@ from cellresponse.schema.errors import ReleaseError
     st.lists(st.lists(st.integers(0, 19), unique=True, max_size=6), min_size=1, max_size=12),
     st.integers(1, 15),
     st.integers(0, 2**32 - 1),
+    st.sampled_from([3, 2**29, 2**31 - 1]),
 )
-def test_blocks_of_any_size(rows: list[list[int]], size: int, seed: int) -> None:
+def test_blocks_of_any_size(rows: list[list[int]], size: int, seed: int, largest: int) -> None:
     """Sums and the order of genes, with empty rows, against the whole matrix at once."""
     rng = np.random.default_rng(seed)
     indices = np.array([gene for row in rows for gene in sorted(row)], dtype=np.int32)
     indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
-    data = rng.integers(1, 2**31 - 1, len(indices)).astype(np.int32)
+    data = rng.integers(1, largest, len(indices), endpoint=True).astype(np.int32)
     store = MatrixStore("m", (len(rows), 20), indptr, indices, data)  # type: ignore[arg-type]
     whole = sp.csr_array((data.astype(np.int64), indices, indptr), shape=store.shape)
 
