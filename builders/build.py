@@ -23,6 +23,7 @@ from cellresponse.builders.sources.fetch_studies import fetch_all
 from cellresponse.builders.study_part import StudyJob
 from cellresponse.curation.study import Study, load_study, study_folders
 from cellresponse.releases.release import Release, load
+from cellresponse.releases.standing import refuse_known_other, require_same_content
 from cellresponse.releases.verify import verify
 from cellresponse.schema.errors import (
     CellResponseError,
@@ -101,6 +102,9 @@ def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> 
     with storage_errors(options.out):
         _require_writable(options.out)
         _require_writable(options.cache)
+        if final.exists():
+            refuse_known_other(final, spec)
+            report(f"{final} stands already: it is left as it is, and other content is refused")
     with (
         _lock(options.cache),
         tempfile.TemporaryDirectory(prefix=SCRATCH, dir=options.cache) as scratch,
@@ -270,9 +274,9 @@ def _publish(
         previous = _previous(spec, options.out)
         assemble(spec, axes, parts, partial, previous, source_version(), report)
         report("verifying every byte")
-        verified = verify(partial)
+        verify(partial)
         if final.exists():
-            _require_same(final, verified.content_hash)
+            require_same_content(final, partial)
             report(f"{final} stands already with the same content; it is left as it is")
             shutil.rmtree(partial)
         else:
@@ -294,18 +298,3 @@ def _previous(spec: ReleaseSpec, out: Path) -> Release | None:
             hint=f"Build or pull {spec.previous} into {out} first",
         )
     return load(folder)
-
-
-def _require_same(final: Path, content_hash: str) -> None:
-    try:
-        existing = load(final).content_hash
-    except ReleaseError as error:
-        existing = str(error)
-    if existing != content_hash:
-        raise ReleaseError(
-            "stands already with another content, and a release is never overwritten",
-            file=final,
-            value=existing[:16],
-            allowed=content_hash[:16],
-            hint="Remove it, or give another --out",
-        )

@@ -181,7 +181,7 @@ def _table_keys(
             yield None, f"not in {listed}", dict.fromkeys(map(str, rule.columns))
             continue
         said: dict[str, str | None] = {
-            ours: _fact(ours, row[theirs], rule, theirs, f"{name}, cell {barcode}")
+            ours: _fact(study, file, ours, row[theirs], rule, theirs, f"{name}, cell {barcode}")
             for ours, theirs in rule.columns.items()
         }
         refused = [c for c, allowed in rule.keep.items() if row[c] not in allowed]
@@ -191,7 +191,9 @@ def _table_keys(
             yield str(row[str(rule.key_column)]), "", said
 
 
-def _fact(ours: str, value: str, rule: BarcodeRule, theirs: str, where: str) -> str | None:
+def _fact(
+    study: Study, file: str, ours: str, value: str, rule: BarcodeRule, theirs: str, where: str
+) -> str | None:
     """Translate a value of the source's table into our word."""
     text = rule.values.get(theirs, {}).get(value, value)
     if text in ("", "NA", "NaN", "nan"):
@@ -199,7 +201,21 @@ def _fact(ours: str, value: str, rule: BarcodeRule, theirs: str, where: str) -> 
     if ours == "cell_type":
         return text
     known = cell_lines() if ours == "cell_line" else words(ours)
-    return known.resolve(text, file=where, column=theirs).id
+    try:
+        return known.resolve(text).id
+    except EvidenceError as error:
+        hint = (
+            f"Say which word the table means, or NA, under barcodes.values of {file} in "
+            f"{study.study_id}/study.yaml: `{theirs}: {{{value}: WORD}}`"
+        )
+        raise EvidenceError(
+            error.problem,
+            file=where,
+            column=theirs,
+            value=text,
+            allowed=error.allowed,
+            hint=f"{error.hint}. {hint}" if error.hint else hint,
+        ) from None
 
 
 def _by_cells(study: Study, file: str, barcodes: list[str], samples: list[str]) -> Matched:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path, study_of
 from cellresponse.releases.root import NamedFile, named_files
-from cellresponse.schema.errors import ReleaseError
+from cellresponse.schema.errors import ReleaseError, UnknownWord
 
 if TYPE_CHECKING:
     import anndata
@@ -154,12 +154,9 @@ class Release:
         from cellresponse.releases.stars import of_stars
 
         labels = self.tables["labels"]
-        wanted = {
-            "drug_id": drug if drug is None else self.drug_id(drug),
-            "study_id": study,
-            "response": response,
-            "basis": basis,
-        }
+        if drug is not None:
+            labels = self._of_drug(labels, drug)
+        wanted = {"study_id": study, "response": response, "basis": basis}
         for column, value in wanted.items():
             if value is not None:
                 self._require(labels, column, value)
@@ -297,11 +294,36 @@ class Release:
         return named_files(self.folder, dict(self.root))
 
     def drug_id(self, drug: str) -> str:
-        """Give the id of a treatment by id, name or synonym; a regimen as `a + b`."""
+        """Give the id of a treatment by id, name or synonym; a regimen as `a + b`.
+
+        The release need not have labels for it.
+
+        Raises
+        ------
+        ReleaseError
+            Nothing has this name: with the drugs that the release has labels for.
+        EvidenceError
+            The text is no name of one treatment, and how to write it.
+        """
+        from cellresponse.releases.drug_names import no_such_drug
         from cellresponse.schema.vocabulary import treatment_id
 
-        known = self.tables["drugs"]["drug_id"].to_pylist()
-        return drug if drug in known else treatment_id(drug)
+        if drug in self.tables["drugs"]["drug_id"].to_pylist():
+            return drug
+        try:
+            return treatment_id(drug)
+        except UnknownWord:
+            raise no_such_drug(self, drug, known=False) from None
+
+    def _of_drug(self, labels: pa.Table, drug: str) -> pa.Table:
+        import pyarrow.compute as pc
+
+        from cellresponse.releases.drug_names import no_such_drug
+
+        found = labels.filter(pc.equal(labels["drug_id"], self.drug_id(drug)))
+        if len(found) == 0:
+            raise no_such_drug(self, drug, known=True)
+        return found
 
     def _require(self, table: pa.Table, column: str, value: str) -> None:
         import pyarrow.compute as pc

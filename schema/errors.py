@@ -21,6 +21,7 @@ __all__ = [
     "ReleaseError",
     "SourceFileError",
     "StorageError",
+    "UnknownWord",
 ]
 
 
@@ -105,6 +106,10 @@ def _rebuild(
 
 class EvidenceError(CellResponseError):
     """A study folder, vocabulary or release spec says something that cannot be."""
+
+
+class UnknownWord(EvidenceError):
+    """A text is none of a vocabulary's words."""
 
 
 class SourceFileError(CellResponseError):

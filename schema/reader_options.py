@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,17 +12,21 @@ from pydantic import Field, ValidationError
 from cellresponse.schema.yaml_file import Key, Place, Strict
 
 __all__ = [
+    "LIST",
     "READER_OPTIONS",
     "DenseTextOptions",
     "H5adOptions",
     "OptionProblem",
     "TenxH5Options",
     "TenxMtxOptions",
+    "list_problems",
     "option_key",
     "option_problems",
 ]
 
 GENE_EXPRESSION = "Gene Expression"
+LIST = "a file of the study"
+"""What an option takes that names another file, a list."""
 
 
 def _says(allowed: str, meaning: str, **checks: Any) -> Any:
@@ -65,15 +69,11 @@ class TenxMtxOptions(Strict):
 
     barcodes: Annotated[
         str,
-        _says(
-            "a file of the study", "lists the barcodes, with the reader `companion`", min_length=1
-        ),
+        _says(LIST, "lists the barcodes, with the reader `companion`", min_length=1),
     ]
     features: Annotated[
         str,
-        _says(
-            "a file of the study", "lists the features, with the reader `companion`", min_length=1
-        ),
+        _says(LIST, "lists the features, with the reader `companion`", min_length=1),
     ]
     feature_types: FeatureTypes = (GENE_EXPRESSION,)
 
@@ -138,6 +138,22 @@ def option_problems(model: type[Strict], options: Mapping[str, object]) -> list[
     except ValidationError as error:
         return [_problem(model, found) for found in error.errors()]
     return []
+
+
+def list_problems(
+    reader: str, options: Mapping[str, object], names: Collection[str]
+) -> list[OptionProblem]:
+    """Name every option that names a list which is not among the names."""
+    found = []
+    for option, value in options.items():
+        key = option_key(reader, option)
+        if key and key.allowed == LIST and isinstance(value, str) and value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            hint = f"Did you mean {near[0]}?" if near else None
+            allowed = sorted(names) or "a file listed under `files:` with the reader `companion`"
+            problem = "the study has no such file"
+            found.append(OptionProblem((option,), problem, value, allowed, hint))
+    return found
 
 
 def _key(model: type[Strict], option: str) -> Key:

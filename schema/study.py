@@ -21,7 +21,12 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cellresponse.schema.errors import EvidenceError
-from cellresponse.schema.reader_options import READER_OPTIONS, OptionProblem, option_problems
+from cellresponse.schema.reader_options import (
+    READER_OPTIONS,
+    OptionProblem,
+    list_problems,
+    option_problems,
+)
 from cellresponse.schema.vocabulary import words
 from cellresponse.schema.yaml_file import Place, Strict
 
@@ -44,6 +49,7 @@ READABLE = "dense_text, 10x_mtx, 10x_h5, h5ad, cell_table or companion"
 NOT_READY = "it, or the status metadata"
 KEYED = "a regular expression with a group (?P<key>...)"
 COUNT_READERS = tuple(READER_OPTIONS)
+LIST_READERS = ("companion", "cell_table")
 
 
 def word(vocabulary: str) -> AfterValidator:
@@ -335,6 +341,11 @@ class StudyManifest(Strict):
                     sorted(self._file_names()),
                     "files",
                 )
+        _refuse_options(
+            ((*place, "options"), said)
+            for place, entry in self._entries()
+            for said in list_problems(entry.reader, entry.options, self._lists(place))
+        )
         return self
 
     def _require_buildable(self) -> None:
@@ -387,6 +398,24 @@ class StudyManifest(Strict):
         members = [(file, member) for file in self.files for member in file.members]
         whole = {f"{file.name}/{member.name}" for file, member in members}
         return whole | {file.name for file in self.files} | {member.name for _, member in members}
+
+    def _lists(self, place: Place) -> set[str]:
+        """Names that the options of a matrix may use for its lists.
+
+        A member goes by `archive/member`; by its own name for the matrices of its archive,
+        and for others where no second archive has that name.
+        """
+        found = {file.name for file in self.files if file.reader in LIST_READERS}
+        listed = [
+            (i, file.name, member.name)
+            for i, file in enumerate(self.files)
+            for member in file.members
+            if member.reader in LIST_READERS
+        ]
+        times = Counter(member.name for file in self.files for member in file.members)
+        own = place[1] if "members" in place else None
+        found |= {f"{archive}/{member}" for _, archive, member in listed}
+        return found | {member for i, _, member in listed if i == own or times[member] == 1}
 
     def matrices(self) -> dict[str, SourceFile | Member]:
         """Count matrices by their name; members of an archive as `archive/member`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from cellresponse.schema.errors import EvidenceError
+from cellresponse.schema.errors import EvidenceError, UnknownWord
 
 __all__ = ["Term", "Vocabulary", "Where", "spelling_key"]
 
@@ -131,8 +131,10 @@ class Vocabulary:
 
         Raises
         ------
+        UnknownWord
+            No term has that spelling.
         EvidenceError
-            No term has that spelling, or several have.
+            Several terms have it.
         """
         if text in self._terms:
             return self._terms[text]
@@ -149,7 +151,7 @@ class Vocabulary:
             )
         suggestions = self._suggestions(text)
         whole = len(suggestions) == len(self)
-        raise EvidenceError(
+        raise UnknownWord(
             f"unknown {self.name}" if text.strip() else f"empty {self.name}",
             value=text,
             allowed=suggestions or f"a word of {self.source}",

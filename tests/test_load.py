@@ -66,7 +66,7 @@ def test_stars_keep_every_sensitive_label(
     ("wrong", "said"),
     [
         ({"drug": "synthetic-drug-z"}, "synthetic-drug-a"),
-        ({"drug": "erlotinib"}, "no such drug_id"),
+        ({"drug": "erlotinib"}, "has no label for it"),
         ({"study": "GSE1"}, "MINI1"),
         ({"response": "immune"}, "resistant, sensitive"),
         ({"stars": 4}, "1, 2, 3"),

@@ -22,11 +22,17 @@ __all__ = ["CROSSING", "Transfer"]
 
 AT_ONCE = 8
 CROSSING = ".pull"
-"""Folder within the destination for files on their way from another file system."""
+"""Folder within the destination for files on their way, where none can be beside it."""
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Transfer:
-    """Fetches the files of one commit into a folder, by way of a hidden folder beside it."""
+    """Fetches the files of one commit into a folder, by way of a hidden folder.
+
+    The hidden folder lies beside the destination. Where its parent cannot be written, as
+    that of a mounted disk, it lies within; the folder is a release all the same only when
+    `place_descriptors` has moved the last file to its place.
+    """
 
     def __init__(self, hub: HubRepo, commit: str, to: Path, report: Report) -> None:
         self.hub = hub
@@ -38,13 +44,23 @@ class Transfer:
 
     def descriptors(self, name: str) -> tuple[dict[str, Any], dict[str, NamedFile]]:
         """Fetch `release.json` and `datapackage.json`; give what they say."""
-        self.staging.mkdir(parents=True, exist_ok=True)
+        self._make_staging()
         persist(lambda: self.hub.download(ROOT, self.commit, self.staging, again=True), self.report)
         root = read_root(self.staging)
         if root["release"] != name:
             raise HubError("the tag holds another release", file=self.hub.name, value=name)
         self._download(DESCRIPTOR, root["datapackage_sha256"])
         return root, named_files(self.staging, root)
+
+    def _make_staging(self) -> None:
+        try:
+            self.staging.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NOT_ALLOWED or not self.to.is_dir():
+                raise
+            # A level deeper than CROSSING, which may receive files from it.
+            self.staging = self.to / CROSSING / "fetched"
+            self.staging.mkdir(parents=True, exist_ok=True)
 
     def place_descriptors(self) -> None:
         """Put them in place: the folder becomes a release."""

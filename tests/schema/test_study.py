@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 from studies import file_entry, manifest
 
+from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.study import BarcodeRule, StudyManifest
+from cellresponse.schema.yaml_file import read_yaml
 
 ORIENTED = {"orientation": "features_by_cells"}
 MEMBER = {"name": "a/counts.csv", "reader": "dense_text", "options": ORIENTED}
@@ -194,3 +198,86 @@ def test_readers_of_no_counts_take_no_options() -> None:
     entry = file_entry("genes.tsv", reader="companion", options={"delimiter": "tab"})
     messages = refused(status="metadata", files=[entry])
     assert "the reader companion takes none; no options" in messages["files.0.options"]
+
+
+MTX: dict[str, Any] = {
+    "name": "m.mtx",
+    "reader": "10x_mtx",
+    "options": {"barcodes": "barcodes.tsv", "features": "features.tsv"},
+}
+LISTS: list[dict[str, Any]] = [
+    {"name": f"{name}.tsv", "reader": "companion"} for name in ("barcodes", "features")
+]
+
+
+def archive_of(*members: dict[str, Any], name: str = "raw.tar") -> dict[str, Any]:
+    return file_entry(name, reader="archive", members=list(members))
+
+
+@pytest.mark.parametrize("status", ["ready", "metadata"])
+def test_lists_of_a_matrix_are_files_of_the_study(status: str) -> None:
+    options = {"barcodes": "barcode.tsv", "features": "raw.tar/features.tsv"}
+    files = [
+        file_entry("m.mtx", reader="10x_mtx", options=options),
+        file_entry("barcodes.tsv", reader="companion"),
+        archive_of(MTX, LISTS[0]),
+    ]
+    assert refused(status=status, files=files) == {
+        "files.0.options.barcodes": "the study has no such file; "
+        "['barcodes.tsv', 'raw.tar/barcodes.tsv']",
+        "files.0.options.features": "the study has no such file; "
+        "['barcodes.tsv', 'raw.tar/barcodes.tsv']",
+        "files.2.members.0.options.features": "the study has no such file; "
+        "['barcodes.tsv', 'raw.tar/barcodes.tsv']",
+    }
+
+
+def test_a_list_that_is_looked_like_is_named(tmp_path: Path) -> None:
+    options = MTX["options"] | {"barcodes": "barcode.tsv"}
+    files = [file_entry("m.mtx", reader="10x_mtx", options=options)]
+    files += [file_entry(**one) for one in LISTS]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(manifest(files=files)))
+    with pytest.raises(EvidenceError) as caught:
+        read_yaml(tmp_path / "study.yaml", StudyManifest, name="study.yaml")
+    assert caught.value.column == "files.0.options.barcodes"
+    assert "'barcode.tsv'. Allowed: barcodes.tsv, features.tsv." in str(caught.value)
+    assert "Did you mean barcodes.tsv?" in str(caught.value)
+
+
+def test_a_matrix_or_archive_is_no_list() -> None:
+    options = {"barcodes": "m.mtx", "features": "raw.tar"}
+    files = [
+        file_entry("m.mtx", reader="10x_mtx", options=options),
+        archive_of({"name": "counts.csv", "reader": "dense_text", "options": ORIENTED}),
+    ]
+    said = "the study has no such file; a file listed under `files:` with the reader `companion`"
+    assert refused(files=files) == {
+        "files.0.options.barcodes": said,
+        "files.0.options.features": said,
+    }
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [archive_of(MTX, *LISTS)],
+        [archive_of(MTX, *LISTS), archive_of(MTX, *LISTS, name="other.tar")],
+        [file_entry(**MTX), archive_of(*LISTS)],
+        [archive_of(MTX), *(file_entry(**one) for one in LISTS)],
+        [
+            archive_of(
+                MTX | {"options": {key: f"raw.tar/{key}.tsv" for key in ("barcodes", "features")}},
+                *LISTS,
+            )
+        ],
+    ],
+)
+def test_names_of_lists(files: list[dict[str, Any]]) -> None:
+    assert StudyManifest.model_validate(manifest(files=files)).study_id == "GSE1"
+
+
+def test_a_name_in_two_archives_needs_its_archive() -> None:
+    files = [file_entry(**MTX), archive_of(*LISTS), archive_of(*LISTS, name="other.tar")]
+    messages = refused(files=files)
+    assert list(messages) == ["files.0.options.barcodes", "files.0.options.features"]
+    assert "other.tar/barcodes.tsv" in messages["files.0.options.barcodes"]

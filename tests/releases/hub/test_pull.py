@@ -22,7 +22,7 @@ from cellresponse.releases.hub.shared_index import edit_shared_index
 from cellresponse.releases.index import RetractedRelease, Retraction
 from cellresponse.releases.layout import files_of
 from cellresponse.releases.release import Release
-from cellresponse.schema.errors import CellResponseError, HubError, ReleaseError
+from cellresponse.schema.errors import CellResponseError, HubError, ReleaseError, StorageError
 
 Run = Callable[..., tuple[int, str, str]]
 REPO = "org/data"
@@ -270,6 +270,52 @@ def test_folder_that_is_a_disk(
     pull("mini", REPO, folder)
     assert same(folder, mini_release)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def refuse_folders_in(monkeypatch: pytest.MonkeyPatch, parent: Path, number: int) -> None:
+    """Let nothing be made in a folder, as where it belongs to somebody else."""
+    mkdir = os.mkdir
+
+    def refused(path: str | Path, *arguments: int, **more: int) -> None:
+        if Path(path).parent == parent and not Path(path).exists():
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "mkdir", refused)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_folder_whose_parent_cannot_be_written(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    folder = tmp_path / "parent" / "mini"
+    folder.mkdir(parents=True)
+    published.faults.append(Fault("GET .*MINI2.zarr", status=403))
+    refuse_folders_in(monkeypatch, tmp_path / "parent", number)
+    with pytest.raises(HubError, match="forbids"):
+        pull("mini", REPO, folder)
+    with pytest.raises(ReleaseError, match=r"no release\.json.*Name a release folder"):
+        cellresponse.load(folder)  # cut: not a release, and nothing in it is called one
+    published.faults.clear()
+    done = [path for path in files_of(folder) if not path.startswith((".pull/", "partial"))]
+    assert done
+    pulled = pull("mini", REPO, folder)
+    assert pulled.fetched == pulled.files - 2 - len(done)
+    assert same(folder, mini_release)
+    assert cellresponse.verify(folder).content_hash == mini_release.content_hash
+    assert [path.name for path in folder.parent.iterdir()] == ["mini"]
+
+
+def test_folder_that_cannot_be_made(
+    published: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_folders_in(monkeypatch, tmp_path, errno.EACCES)
+    with pytest.raises(StorageError, match="no permission to write"):
+        pull("mini", REPO, tmp_path / "mini")
 
 
 def test_file_that_names_a_place_outside(
