@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.cells import TaskCells
+from cellresponse.schema.errors import ReleaseError
 
 __all__ = ["COMPARATORS", "NEEDS_EXPRESSION", "Comparator"]
+
+CALIBRATION_FOLDS = 3
 
 
 class Comparator(Protocol):
@@ -84,13 +87,30 @@ def _forest(seed: int) -> Any:
     return RandomForestClassifier(n_estimators=100, random_state=seed)
 
 
-def _svc(seed: int) -> Any:
+def svc(train: TaskCells, test: TaskCells, *, seed: int) -> NDArray[np.float64]:
+    """Support vectors (RBF) on expression, calibrated by 3 folds.
+
+    Raises
+    ------
+    ReleaseError
+        Fewer training cells of a response than folds.
+    """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.svm import SVC
 
     del seed  # without built-in probabilities nothing in it is random
+    sensitive = int(train.sensitive.sum())
+    for response, cells in (("sensitive", sensitive), ("resistant", len(train) - sensitive)):
+        if cells < CALIBRATION_FOLDS:
+            raise ReleaseError(
+                f"svc cannot be calibrated: a fold has too few {response} cells to train on",
+                value=cells,
+                allowed=f"{CALIBRATION_FOLDS} or more",
+                hint="Name the other models with --models, or choose other splits with --split",
+            )
     # Components keep their scale: distances would drown in the 49 that hold noise.
-    return CalibratedClassifierCV(SVC(), ensemble=False, cv=3)
+    model = CalibratedClassifierCV(SVC(), ensemble=False, cv=CALIBRATION_FOLDS)
+    return _fit(model, train.features["expression"], train.sensitive, test.features["expression"])
 
 
 def _mlp(seed: int) -> Any:
@@ -141,7 +161,7 @@ COMPARATORS: dict[str, Comparator] = {
     "line_only": line_only,
     "logistic_regression": _on_expression(_logistic, "Logistic regression on expression."),
     "random_forest": _on_expression(_forest, "100 trees on expression."),
-    "svc": _on_expression(_svc, "Support vectors (RBF) on expression, calibrated by 3 folds."),
+    "svc": svc,
     "mlp": _on_expression(_mlp, "One hidden layer of 128 on expression."),
     "naive_bayes": _on_expression(_naive_bayes, "Gaussian naive Bayes on expression."),
 }

@@ -173,8 +173,10 @@ def _weights_of(name: str, weights: Path | None) -> Path:
 
 
 def _open(name: str, weights: Path, options: BenchmarkOptions) -> OpenModel:
+    from cellresponse.baselines.embed.options import EmbedOptions, settled
     from cellresponse.baselines.weights import open_model
 
+    settled(EmbedOptions(device=options.device), name)  # a wrong device is named at once
     return open_model(name, weights, as_published="model-inputs" in options.as_published)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,10 @@ from cellresponse.baselines.benchmark.cells import counts_of, physical_ids
 from cellresponse.baselines.benchmark.contenders import Contender
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Folds, Job
+from cellresponse.schema.errors import ModelError
 
 if TYPE_CHECKING:
-    from cellresponse.baselines.lora import Tuned
+    from cellresponse.baselines.lora import Adapters, Tuned
     from cellresponse.baselines.models.interface import Batch, Model
     from cellresponse.releases.release import Release
 
@@ -33,7 +35,8 @@ def tune_and_predict(
 ) -> Iterator[tuple[str, NDArray[np.float64], float]]:
     """Train adapters and head on each fold's training cells, and predict its test cells.
 
-    The cells are tokenised once; adapters and head start anew in every fold.
+    The cells are tokenised once; adapters and head start anew in every fold. All is trained
+    in float32, on any device.
 
     Yields
     ------
@@ -42,19 +45,27 @@ def tune_and_predict(
         (test cells,) of sensitive.
     train_mean : float
         Mean prediction on the training cells.
+
+    Raises
+    ------
+    ModelError
+        The device is not there, or the model has nothing that can be adapted.
     """
-    from cellresponse.baselines.lora import LoraOptions, adapt, fine_tune
+    from cellresponse.baselines.embed.options import EmbedOptions, settled
+    from cellresponse.baselines.lora import fine_tune
     from cellresponse.baselines.weights import open_model
 
+    settled(EmbedOptions(device=options.device), contender.name)
     faults = options.as_published
     model = open_model(
         contender.name,
         contender.weights or release.folder,
-        as_published=bool(faults & {"model-inputs", "no-op-lora", "uce-trains-all"}),
+        as_published="model-inputs" in faults,
     ).model
-    model.network.to(options.device)
+    # A text model is loaded as it is stored, maybe in half precision: small steps vanish there.
+    model.network.float().to(options.device)
     batch = _tokens(release, job, model)
-    adapters = adapt(model, LoraOptions(rank=options.rank, alpha=options.rank), seed=options.seed)
+    adapters = _adapted(model, options)
     trained, start = 0, time.perf_counter()
     for fold, (train, test) in folds.items():
         tuned = fine_tune(
@@ -86,6 +97,42 @@ def tune_and_predict(
             peak_mib=peak_memory(options.device),
         )
     )
+
+
+def _adapted(model: Model, options: BenchmarkOptions) -> Adapters:
+    """Put adapters into a model, with those published faults that are asked for and no other."""
+    from peft import NoMatchingPeftModuleError
+
+    from cellresponse.baselines.lora import LoraOptions, adapt
+
+    inputs = model.as_published
+    # `adapt` reads its targets off the model, whose inputs are another fault.
+    model.as_published = "no-op-lora" in options.as_published
+    try:
+        adapters = adapt(
+            model, LoraOptions(rank=options.rank, alpha=options.rank), seed=options.seed
+        )
+    except NoMatchingPeftModuleError:
+        raise ModelError(
+            f"{model.card.name} has no module that adapters can be put on",
+            allowed=model.lora_targets,
+            hint="Use --strategy frozen",
+        ) from None
+    finally:
+        model.as_published = inputs
+    return _with_others(adapters, trained="uce-trains-all" in options.as_published)
+
+
+def _with_others(adapters: Adapters, *, trained: bool) -> Adapters:
+    """Train what the public code left trainable beside the adapters, or keep it as it is."""
+    network, beginnings = adapters.model.network, adapters.model.trainable_as_published
+    others = {
+        name: value for name, value in network.named_parameters() if name.startswith(beginnings)
+    }
+    for value in others.values():
+        value.requires_grad = trained
+    kept = {name: value.detach().clone() for name, value in others.items()}
+    return replace(adapters, others=kept if trained else {})
 
 
 def _tokens(release: Release, job: Job, model: Model) -> Batch:

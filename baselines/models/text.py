@@ -3,13 +3,14 @@
 Input     The symbols of a cell's genes by falling count, at most 1,024, with spaces between
           them, cut at the model's own length and at 4,096 tokens.
 Network   Whatever `transformers.AutoModel` makes of the folder; code in a folder is never run.
+          Of a model with an encoder and a decoder (T5, BART) the encoder.
 Embedding The mean of the last hidden states over the real tokens: 4,096 numbers for
           Llama-3-8B, 384 for MiniLM.
 
 As published in scDrugMap (its code, not its paper): "GENEvalue " for every gene in the order
 of the columns, zeros as well, cut at 4,096 tokens: the same few hundred genes of every cell.
-LoRA: none as published; here the attention projections, by the names that BERT, Llama and
-GPT-2 give them.
+LoRA: none as published; here the attention projections, by the names that BERT, Llama,
+GPT-2 and T5 give them.
 
 Licence: Llama 3 Community Licence, gated by Meta; MiniLM Apache-2.0; others: their own.
 Sources: doi 10.1038/s41467-025-67481-2 (the sentences); arxiv.org/abs/2407.21783 (Llama 3);
@@ -18,6 +19,7 @@ huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -100,7 +102,7 @@ class Text(Model):
         hashed=HASHED,
         mark=("^embeddings.word_embeddings.weight", "^encoder.layer.0.attention.self.query.weight"),
     )
-    lora_targets = ("query", "key", "value", "q_proj", "k_proj", "v_proj", "c_attn")
+    lora_targets = ("query", "key", "value", "q_proj", "k_proj", "v_proj", "c_attn", "q", "k", "v")
     lora_targets_as_published = ()
 
     def __init__(self, network: Any, tokenizer: Any, length: int, *, as_published: bool) -> None:
@@ -118,15 +120,16 @@ class Text(Model):
         from transformers import AutoModel
 
         tokenizer, config, length = _tokenizer(files)
-        if size == "tiny":
-            config.update({key: value for key, value in TINY.items() if hasattr(config, key)})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                network = AutoModel.from_config(config, trust_remote_code=False).eval()
+                if size == "tiny":
+                    small = {key: value for key, value in TINY.items() if hasattr(config, key)}
+                    config.update(small)
+                network = AutoModel.from_config(config, trust_remote_code=False)
             except Exception as error:  # noqa: BLE001 - a wrong shape raises nearly anything
                 raise _no_model(files, error) from None
-        return cls(network, tokenizer, length, as_published=as_published)
+        return cls(_reader(network, files), tokenizer, length, as_published=as_published)
 
     @classmethod
     def load(cls, weights: Path, *, as_published: bool) -> Self:
@@ -161,15 +164,16 @@ class Text(Model):
                 )
         except Exception as error:  # noqa: BLE001 - a damaged folder raises nearly anything
             raise _no_model(folder, error) from None
-        # A pooler is not used here, and a file of the bare model may lack it.
-        missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+        # Neither is used here, and a file of the bare model, or of an encoder, may lack it.
+        unused = ("pooler.", "decoder.") if _has_two_sides(network) else ("pooler.",)
+        missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unused))
         if missing:
             raise ModelError(
                 f"does not fit the model: {len(missing)} missing ({', '.join(missing[:3])}), "
                 f"{len(loading['unexpected_keys'])} too many",
                 file=folder,
             )
-        return cls(network.eval(), tokenizer, length, as_published=as_published)
+        return cls(_reader(network, folder), tokenizer, length, as_published=as_published)
 
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Change nothing: transformers knows its own layouts."""
@@ -200,8 +204,7 @@ class Text(Model):
         """Give the last hidden states (cells, length, width) and which positions are real."""
         tokens, real = pad(batch, "tokens", 0)
         real = real.to(self.device)
-        output = self.network(tokens.long().to(self.device), attention_mask=real)
-        return output.last_hidden_state, real
+        return _states(self.network, tokens.long().to(self.device), real), real
 
     def forward(self, batch: Batch) -> Tensor:
         """Average the last hidden states over the real tokens; see `Model.forward`."""
@@ -266,6 +269,45 @@ class MiniLM(Text):
         ),
         hashed=HASHED,
         mark=Text.card.mark,
+    )
+
+
+def _has_two_sides(network: Any) -> bool:
+    """Whether a network is an encoder and a decoder."""
+    # The configuration of an encoder that was saved alone no longer says it.
+    return "decoder_input_ids" in inspect.signature(network.forward).parameters
+
+
+def _reader(network: Any, folder: Path) -> Any:
+    """Give the part of a network that reads a sentence, in evaluation mode."""
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=network.device)
+    try:
+        reader = network.get_encoder() if _has_two_sides(network) else network
+        reader.eval()
+        with torch.no_grad():
+            found = tuple(_states(reader, tokens, tokens == 0).shape)
+        width = reader.config.hidden_size
+    except Exception as error:  # noqa: BLE001 - a model that takes no text raises anything
+        raise _other_kind(folder, network, f"{type(error).__name__}: {error}") from None
+    if found != (1, 2, width):
+        raise _other_kind(folder, network, f"hidden states {found}")
+    return reader
+
+
+def _states(network: Any, tokens: Tensor, real: Tensor) -> Tensor:
+    """Give the last hidden states (cells, length, width)."""
+    # XLNet subtracts the mask from 1, which torch refuses for booleans.
+    states: Tensor = network(tokens, attention_mask=real.long()).last_hidden_state
+    return states
+
+
+def _other_kind(folder: Path, network: Any, found: str) -> ModelError:
+    return ModelError(
+        "is a model that gives no hidden state for each token of a text",
+        file=folder,
+        value=f"{network.config.model_type}: {found}",
+        allowed="encoders (BERT, XLNet), decoders (Llama, GPT-2), or both in one (T5, BART), "
+        "of which the encoder is used",
     )
 
 

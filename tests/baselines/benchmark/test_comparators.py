@@ -14,6 +14,7 @@ from cellresponse.baselines.benchmark.expression import (
     highly_variable,
     log_normalise,
 )
+from cellresponse.schema.errors import ReleaseError
 
 
 def make(seed, cells=120, confounded=True):
@@ -82,6 +83,17 @@ def test_same_seed_same_bits(name):
     first, again = (COMPARATORS[name](train, test, seed=7) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert ((first >= 0) & (first <= 1)).all()
+
+
+@pytest.mark.parametrize("response", ["sensitive", "resistant"])
+def test_support_vectors_need_three_cells_of_each_response(response):
+    train, test = with_features(make(1), make(2))
+    rare = train.sensitive == (response == "sensitive")
+    some = train.take(np.r_[np.flatnonzero(rare)[:2], np.flatnonzero(~rare)])
+    with pytest.raises(ReleaseError, match=f"too few {response} cells to train on 2.*Allowed: 3"):
+        COMPARATORS["svc"](some, test, seed=0)
+    enough = train.take(np.r_[np.flatnonzero(rare)[:3], np.flatnonzero(~rare)])
+    assert len(COMPARATORS["svc"](enough, test, seed=0)) == len(test)
 
 
 def test_features_are_chosen_without_the_test_side():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cellresponse.baselines.benchmark import run
 from cellresponse.baselines.benchmark.faults import FAULTS
@@ -17,6 +18,7 @@ from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.baselines.embed.cells import genes_of
 from cellresponse.baselines.pretrain.vocabularies import write_vocabulary
 from cellresponse.releases.release import Release
+from cellresponse.schema.errors import ModelError
 
 MODELS = ("geneformer", "uce", "scgpt")
 OF_PROMPTS = {"hard-label-auroc", "swapped-precision-recall", "dropped-cells"}
@@ -121,13 +123,27 @@ def test_every_fault_changes_predictions(
     tmp_path: Path,
 ) -> None:
     if strategy == "lora":
-        with pytest.warns() if fault in ("no-op-lora", "uce-trains-all") else nullcontext():
+        with pytest.warns() if fault == "no-op-lora" else nullcontext():
             wrong = lora(model, fault)
         right = lora(model)
     else:
         right = predictions(demo_release, tmp_path / "right", chosen(weights, model))
         wrong = predictions(demo_release, tmp_path / "wrong", chosen(weights, model, fault))
     assert not wrong.equals(right)
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "lora"])
+def test_a_gpu_that_is_not_there_is_one_clear_line(
+    demo_release: Release,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = chosen(weights, "geneformer", strategy=strategy, device="cuda")
+    with pytest.raises(ModelError, match="there is no GPU that torch can use"):
+        benchmark(demo_release, options, tmp_path)
 
 
 def test_every_fault_is_tested_somewhere() -> None:

