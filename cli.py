@@ -665,7 +665,7 @@ def benchmark_command(
     else:
         with _progress() as report:
             results = benchmark(opened, chosen, out, report)
-    click.echo("\n".join(summary_lines(results)))
+    click.echo("\n".join(summary_lines(results, out)))
 
 
 @command("case")

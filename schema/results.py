@@ -36,7 +36,9 @@ class Results(_Table):
     unit: Text = pr.Field(isin=["cell", "sample"], description="What is scored")
     seed: Int = pr.Field(ge=0, description="Seed of model and training")
     model: Text = pr.Field(description="Model or comparator")
-    weights_hash: Text = pr.Field(nullable=True, description="sha256 of the weights; null: none")
+    weights_hash: Text = pr.Field(
+        nullable=True, description="sha256 of weights, submission or answers; null: none"
+    )
     strategy: Text = pr.Field(  # type: ignore[assignment] # Pandera has a method of that name
         isin=["comparator", "frozen", "lora", "prompt", "submitted"],
         description="How it was trained",

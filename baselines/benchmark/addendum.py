@@ -9,7 +9,8 @@
     manifest.json              release, code, and the sha256 of every other file
 
 A prediction file is written whole or not at all and is named by everything that it
-depends on, so that a killed run goes on from those that are there.
+depends on, so that a killed run goes on from those that are there. One version of the
+code writes a folder: results of two are never averaged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import os
 import resource
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +148,8 @@ class Addendum:
     Raises
     ------
     ReleaseError
-        The folder holds results of another release, or of an older format.
+        The folder holds results of another release, of another version of the code, or of
+        an older format.
     StorageError
         The folder cannot be written.
     """
@@ -186,6 +188,28 @@ class Addendum:
                 allowed=[str(FORMAT)],
                 hint="Name another folder and run the models anew; `report` still reads this one",
             )
+        version = manifest.get("code_version")
+        if version != __version__:
+            raise ReleaseError(
+                "the folder holds results of another version of cellresponse",
+                file=path,
+                column="code_version",
+                value=version,
+                allowed=[__version__],
+                hint="Name another folder and run the models anew, or go on with that version; "
+                "`report` still reads this folder",
+            )
+        for predictions in sorted((self.folder / PREDICTIONS).glob("*.parquet")):
+            identity = _identity_of(pq.read_schema(predictions))
+            # Earlier versions of the code wrote into each other's folders.
+            if predictions != self._path(identity):
+                raise ReleaseError(
+                    "the predictions are of another version of cellresponse, or the file was "
+                    "renamed",
+                    file=predictions,
+                    value=f"{identity.model}, {identity.task}, {identity.split}",
+                    hint="Name another folder and run the models anew",
+                )
 
     def write_not_evaluable(self, problems: list[dict[str, str]]) -> None:
         """Name the tasks and splits that could not be run, with the reason."""
@@ -256,10 +280,10 @@ class Addendum:
         """Yield identity, what each fold was trained on, and rows of each file."""
         for path in sorted((self.folder / PREDICTIONS).glob("*.parquet")):
             table = pq.read_table(path)
-            facts = table.schema.metadata
+            folds = json.loads(table.schema.metadata[b"folds"])
             yield (
-                Identity(**json.loads(facts[b"identity"])),
-                {fold: Trained(*one) for fold, one in json.loads(facts[b"folds"]).items()},
+                _identity_of(table.schema),
+                {fold: Trained(*one) for fold, one in folds.items()},
                 table.to_pandas(types_mapper=pd.ArrowDtype),
             )
 
@@ -310,6 +334,10 @@ class Addendum:
         part.replace(self.folder / MANIFEST)
 
 
+def _identity_of(schema: pa.Schema) -> Identity:
+    return Identity(**json.loads(schema.metadata[b"identity"]))
+
+
 def _read_manifest(path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_bytes())
@@ -332,7 +360,8 @@ def read_results(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame]:
     Raises
     ------
     ReleaseError
-        The folder has no complete results, or a file was changed.
+        The folder has no complete results, a file was changed, or results of two versions
+        of the code are mixed.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -352,4 +381,20 @@ def read_results(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame]:
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise ReleaseError("the file is missing or was changed", file=folder / name)
     frame = pq.read_table(folder / RESULTS).to_pandas(types_mapper=pd.ArrowDtype)
+    _refuse_repeats(folder, frame)
     return manifest, frame
+
+
+def _refuse_repeats(folder: Path, results: pd.DataFrame) -> None:
+    """Refuse a run that is there twice: earlier versions wrote into the folder of another."""
+    run = [field.name for field in fields(Identity)]
+    twice = results[results.duplicated([*run, "fold", "unit", "metric"])]
+    if len(twice):
+        one = twice.iloc[0]
+        raise ReleaseError(
+            "a run is there twice, made by different versions of cellresponse",
+            file=folder / RESULTS,
+            column="model, task, split",
+            value=f"{one['model']}, {one['task']}, {one['split']}",
+            hint="Run the models anew in another folder",
+        )

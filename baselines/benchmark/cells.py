@@ -10,8 +10,6 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cellresponse.releases.selection import read_rows
-
 if TYPE_CHECKING:
     from cellresponse.releases.release import Release
 
@@ -68,6 +66,8 @@ def physical_ids(cells: pd.DataFrame) -> list[str]:
 
 def counts_of(release: Release, cells: pd.DataFrame) -> sp.csr_matrix:
     """Read (cells, genes) raw counts of cells that stand study by study."""
+    from cellresponse.releases.selection import read_rows
+
     parts = []
     for study, group in cells.groupby("study_id", sort=False):
         rows, inverse = np.unique(group["row"].to_numpy(np.int64), return_inverse=True)

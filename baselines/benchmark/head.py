@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from cellresponse.baselines.benchmark.head_options import HeadOptions
 
 __all__ = ["Head", "HeadOptions", "fit_head", "make_head", "predict_head"]
 
 HIDDEN = 512
 PREDICTED_AT_ONCE = 65_536  # cells whose hidden layers are in memory
-
-
-@dataclass(frozen=True)
-class HeadOptions:
-    """How a head is trained; the defaults are the paper's.
-
-    Attributes
-    ----------
-    epochs, batch_size, learning_rate, weight_decay
-        AdamW without a schedule.
-    outputs
-        1: one logit for sensitive. 2: one logit a class, as the public code has it.
-    class_weight
-        True: the rarer class weighs more, so that both weigh the same in total.
-    patience
-        Epochs without a better loss on a tenth of the training cells before training
-        stops; None: all epochs are run.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    outputs: int = 1
-    class_weight: bool = False
-    patience: int | None = None
 
 
 class Head(torch.nn.Sequential):

@@ -71,14 +71,18 @@ def _name(model: str, strategy: str, *more: str) -> str:
 def _weights(rows: pd.DataFrame) -> list[str]:
     """Give the start of the weights' hash, where a model has results of several."""
     hashes = rows["weights_hash"].astype(object).fillna("")
-    # The hash of a submission is of its file, and a file may hold a part of the tasks.
-    submitted = rows["strategy"] == "submitted"
-    part = (rows["track"] + " " + rows["task"] + " " + rows["split"]).where(submitted, "")
+    # The hash of a submission is of its file, and a file may hold a part of the tasks. That of
+    # a prompt is of the answers about the cells of a task, which seed and options choose.
+    prompt = rows["strategy"] == "prompt"
+    task = rows["track"] + " " + rows["task"] + " " + rows["split"]
+    drawn = rows["seed"].astype(str) + " " + rows["options"]
+    part = task.where(prompt | (rows["strategy"] == "submitted"), "")
+    part += (" " + drawn).where(prompt, "")
     of = [rows["model"], rows["strategy"], part]
     several = hashes.groupby(of).transform("nunique") > 1
     return [
-        f"weights {digest[:8]}" if shown and digest else ""
-        for digest, shown in zip(hashes, several, strict=True)
+        f"{'answers' if asked else 'weights'} {digest[:8]}" if shown and digest else ""
+        for digest, shown, asked in zip(hashes, several, prompt, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cellresponse.baselines.benchmark.head import HeadOptions
+from cellresponse.baselines.benchmark.head_options import HeadOptions
 from cellresponse.schema.errors import ReleaseError
 
 __all__ = ["BenchmarkOptions", "make_options"]
@@ -93,7 +93,14 @@ class BenchmarkOptions:
             found["head"] = asdict(self.head)
         if strategy == "lora":
             found["rank"] = self.rank
+        if strategy == "prompt" and (server := self._server()) is not None:
+            found["server"] = server
         return json.dumps(found, sort_keys=True, separators=(",", ":"))
+
+    def _server(self) -> str | None:
+        from cellresponse.baselines.models.prompt import PromptOptions
+
+        return PromptOptions(base_url=self.prompt_url).server
 
 
 def make_options(

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from cellresponse.baselines.models.prompt import Answer, PromptOptions
     from cellresponse.releases.release import Release
 
-__all__ = ["PROMPTS", "answered", "answers_of", "name_of", "prompt_rows"]
+__all__ = [
+    "PROMPTS",
+    "answered",
+    "answers_hash",
+    "answers_of",
+    "name_of",
+    "prompt_rows",
+    "read_answers",
+]
 
 PROMPTS = {
     "prompt-top10": "top10",
@@ -104,7 +112,7 @@ def answers_of(
         f"{expected.tokens_in:,} tokens in and {expected.tokens_out:,} out, {dollars}"
     )
     folder = addendum.folder / FOLDER
-    asking = [name, chosen.model, str(chosen.base_url), str(chosen.attempts)]
+    asking = [name, chosen.model, str(chosen.server), str(chosen.attempts)]
     # One file for all cells that are asked about in this way: no task pays for another's again.
     kept = folder / f"{name}-{_mark(asking)}.jsonl"
     answers = ask(ids[:asked], lists[:asked], kept, chosen, most_dollars=options.most_dollars)
@@ -134,6 +142,19 @@ def _row(answer: Answer) -> dict[str, object]:
         "note": answer.note,
         "reasoning": answer.reasoning,
     }
+
+
+def read_answers(answers: Path) -> pd.Series[str]:
+    """Read what was said of each cell, by its id; empty where there is no answer."""
+    table = pd.read_csv(answers, keep_default_na=False, dtype=str)
+    return table.set_index("cell_id")["response"]
+
+
+def answers_hash(said: pd.Series[str], cell_ids: Iterable[str]) -> str:
+    """Give a sha256 over what was said of some cells, in any order."""
+    asked = sorted(set(cell_ids))
+    lines = zip(asked, said.reindex(asked).to_numpy(str), strict=True)
+    return hashlib.sha256("\n".join("\t".join(line) for line in lines).encode()).hexdigest()
 
 
 def _genes(
@@ -170,8 +191,7 @@ def answered(
     probability : numpy.ndarray
         Of sensitive, 0 or 1, for each of them.
     """
-    said = pd.read_csv(answers, keep_default_na=False).set_index("cell_id")["response"]
-    found = said.reindex(physical_ids(test.obs)).to_numpy(str)
+    found = read_answers(answers).reindex(physical_ids(test.obs)).to_numpy(str)
     probability = (found == "sensitive").astype(np.float64)
     silent = found == ""
     if "dropped-cells" in options.as_published:

@@ -23,7 +23,13 @@ from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_
 from cellresponse.baselines.benchmark.harmony import corrected
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Folds, Job, TaskOfJob, plan, random_split
-from cellresponse.baselines.benchmark.prompting import PROMPTS, answered, name_of
+from cellresponse.baselines.benchmark.prompting import (
+    PROMPTS,
+    answered,
+    answers_hash,
+    name_of,
+    read_answers,
+)
 from cellresponse.baselines.benchmark.scoring import score_addendum
 from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.benchmark.tuning import tune_and_predict
@@ -73,8 +79,8 @@ def benchmark(
     report(f"{len(jobs)} sets of cells and folds, {len(chosen)} models", total=len(waiting))
     finished = _run_all(release, waiting, options, addendum)
     for done, (work, predictions) in enumerate(finished, start=1):
-        for task in work.job.tasks:
-            addendum.write(_identity(task, work.contender, options), predictions)
+        for identity in work.identities:
+            addendum.write(identity, predictions)
         report(f"{work.contender.name}: {work.job.tasks[0].task}", done=done, total=len(waiting))
     return addendum.finish(score_addendum(addendum))
 
@@ -85,9 +91,13 @@ def _tested(jobs: list[Job], options: BenchmarkOptions) -> set[str]:
     found: set[str] = set()
     for job in jobs:
         for name in asked:
-            for _, test in (job.folds or _own_split(job, name, options)).values():
-                found.update(physical_ids(job.cells.iloc[test]))
+            found |= _tested_in(job, name, options)
     return found
+
+
+def _tested_in(job: Job, name: str, options: BenchmarkOptions) -> set[str]:
+    folds = job.folds or _own_split(job, name, options)
+    return {cell for _, test in folds.values() for cell in physical_ids(job.cells.iloc[test])}
 
 
 def _known_cells(release: Release, jobs: list[Job]) -> pd.DataFrame:
@@ -104,24 +114,34 @@ class _Work:
 
     job: Job
     contender: Contender
+    identities: list[Identity]
+    """Of its predictions, one a task of the job."""
 
 
 def _waiting(
     jobs: list[Job], chosen: list[Contender], addendum: Addendum, options: BenchmarkOptions
 ) -> Iterator[_Work]:
+    said = {one.name: read_answers(one.answers) for one in chosen if one.answers is not None}
     for job in jobs:
         for contender in chosen:
-            identities = [_identity(task, contender, options) for task in job.tasks]
+            digest = contender.weights_hash
+            if contender.name in said:
+                # Only cells of the job: what others were asked about changes nothing here.
+                cells = _tested_in(job, contender.name, options)
+                digest = answers_hash(said[contender.name], cells)
+            identities = [_identity(task, contender, digest, options) for task in job.tasks]
             if not all(addendum.has(identity) for identity in identities):
-                yield _Work(job, contender)
+                yield _Work(job, contender, identities)
 
 
-def _identity(task: TaskOfJob, contender: Contender, options: BenchmarkOptions) -> Identity:
+def _identity(
+    task: TaskOfJob, contender: Contender, digest: str | None, options: BenchmarkOptions
+) -> Identity:
     return Identity(
         **vars(task),
         seed=options.seed,
         model=contender.name,
-        weights_hash=contender.weights_hash,
+        weights_hash=digest,
         strategy=contender.strategy,
         options=options.recorded(contender.strategy),
     )

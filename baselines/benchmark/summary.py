@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
+from cellresponse.baselines.benchmark.experiments import over_seeds, with_experiments
 from cellresponse.baselines.benchmark.naming import with_names
 from cellresponse.baselines.benchmark.statistics import mean_of_folds
+from cellresponse.baselines.benchmark.tested_cells import with_cells_hash, with_tested_cells
 
 __all__ = ["KEYS", "fold_means", "summary_lines"]
 
@@ -41,16 +44,29 @@ def fold_means(results: pd.DataFrame) -> pd.DataFrame:
     return found.merge(together.rename(columns={"value": "pooled"}), on=KEYS, how="left")
 
 
-def summary_lines(results: pd.DataFrame) -> Iterator[str]:
-    """Yield one line a track, split and contender: means over the tasks."""
-    means = with_names(fold_means(results))
-    means = means[means["metric"].isin(SHOWN)]
+def summary_lines(results: pd.DataFrame, folder: Path | None = None) -> Iterator[str]:
+    """Yield one line a track, split and contender: means over the tasks.
+
+    Parameters
+    ----------
+    results
+        Of `benchmark`, or as `with_tested_cells` gives them.
+    folder
+        Results folder, whose predictions tell which tasks have the same cells, labels and
+        folds: they count once, as in the report. None: each task counts, unless the results
+        tell.
+    """
+    results = results[results["metric"].isin(SHOWN)]
+    results = with_cells_hash(results if folder is None else with_tested_cells(results, folder))
+    runs = results.drop_duplicates(KEYS)[[*KEYS, "cells_hash"]]
+    runs = runs.assign(weights_hash=runs["weights_hash"].astype(object))
+    means = with_experiments(with_names(fold_means(results).merge(runs, on=KEYS)))
     yield f"{'track':<14}{'split':<13}{'model':<27} {'tasks':>6}" + "".join(
         f"{name:>19}" for name in SHOWN
     )
     for (track, split, name), group in means.groupby(["track", "split", "contender"], sort=True):
         values = [_cell(group[group["metric"] == metric]) for metric in SHOWN]
-        tasks = group["task"].nunique()
+        tasks = group["experiment"].nunique()
         yield f"{track:<14}{split:<13}{name:<27} {tasks:>6}" + "".join(
             f"{value:>19}" for value in values
         )
@@ -61,7 +77,6 @@ def _cell(group: pd.DataFrame) -> str:
     for column, mark in (("mean", ""), ("pooled", " (pooled)")):
         there = group.dropna(subset=[column])
         if len(there):
-            # Over seeds first: a task with more of them counts once.
-            values = there[column].astype(float).groupby(there["task"]).mean()
-            return f"{values.mean():.3f}{mark}"
+            # Over seeds and copies first: a task with more of them counts once.
+            return f"{over_seeds(there, column, [])[column].mean():.3f}{mark}"
     return "undefined"

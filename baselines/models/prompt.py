@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from cellresponse.schema.errors import ModelError
 
 __all__ = ["Answer", "Estimate", "PromptOptions", "ask", "estimate", "gene_lists"]
 
+OPENAI = "https://api.openai.com/v1"
 GPT_4O_MINI = "gpt-4o-mini-2024-07-18"
 PRICES = {GPT_4O_MINI: (0.15, 0.60)}  # list price in US dollars a million tokens, in and out
 CHARACTERS = 2.5  # a token of gene symbols, about: fewer than in prose, so that we err upwards
@@ -92,6 +94,20 @@ class PromptOptions:
         """Whether a reasoning is asked for."""
         return self.variant == "chain_of_thought"
 
+    @property
+    def server(self) -> str | None:
+        """Name of the endpoint, without what may be a credential; None: OpenAI's own.
+
+        Its url without user, password, query and fragment. A path other than `/v1` may hold
+        a token, and is named by a digest.
+
+        Raises
+        ------
+        ModelError
+            The url is not one of a server.
+        """
+        return _server(_address(self))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -131,6 +147,32 @@ class Estimate:
     tokens_in: int
     tokens_out: int
     dollars: float | None
+
+
+def _address(options: PromptOptions) -> str:
+    return options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
+
+
+def _server(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        # The value may hold a password, and is not shown.
+        raise ModelError(
+            "the address of the language model is no url of a server",
+            column="--prompt-url, OPENAI_BASE_URL",
+            allowed="http://HOST/PATH or https://HOST/PATH",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    place = host if port is None else f"{host}:{port}"
+    path = parts.path.rstrip("/")
+    if path not in ("", "/v1"):
+        path = f"/path-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    server = urlunsplit((parts.scheme, place, path, "", ""))
+    return None if server == OPENAI else server
 
 
 def gene_lists(counts: Counts, genes: Genes, number: int) -> list[str]:
@@ -226,7 +268,7 @@ def _parts[Item](items: Sequence[Item], size: int) -> list[Sequence[Item]]:
 
 def _key(text: str, options: PromptOptions) -> str:
     """Name a question: the same genes, asked of the same model in the same way."""
-    question = [options.model, options.base_url, options.variant, TASK, text]
+    question = [options.model, options.server, options.variant, TASK, text]
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
@@ -278,7 +320,7 @@ def _client(options: PromptOptions) -> Any:
         )
     import openai
 
-    return openai.OpenAI(base_url=options.base_url, max_retries=options.retries, timeout=120)
+    return openai.OpenAI(base_url=_address(options), max_retries=options.retries, timeout=120)
 
 
 def _one_request(
@@ -333,13 +375,13 @@ def _send(client: Any, prompt: str, options: PromptOptions) -> str:
         # The body of the reply may repeat the key: only its status is told.
         raise ModelError(
             f"the endpoint answers with status {error.status_code} ({type(error).__name__})",
-            value=str(client.base_url),
+            value=options.server or OPENAI,
             hint="Check the key, the model's name and the quota; answers are kept, run again",
         ) from None
     except openai.APIError as error:
         raise ModelError(
             f"the endpoint cannot be reached ({type(error).__name__})",
-            value=str(client.base_url),
+            value=options.server or OPENAI,
             hint="Answers are kept; run again",
         ) from None
     return (reply.choices[0].message.content or "") if reply.choices else ""

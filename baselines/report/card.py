@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cellresponse.baselines.report.leaderboard import over_seeds
+from cellresponse.baselines.benchmark.experiments import over_seeds
 
 __all__ = ["write_card"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellresponse.baselines.report.leaderboard import CONFOUNDED, over_seeds
+from cellresponse.baselines.benchmark.experiments import over_seeds
+from cellresponse.baselines.report.leaderboard import CONFOUNDED
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

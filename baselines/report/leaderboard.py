@@ -10,11 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.comparators import COMPARATORS
+from cellresponse.baselines.benchmark.experiments import over_seeds, with_experiments
 from cellresponse.baselines.benchmark.naming import faults_of, with_names
 from cellresponse.baselines.benchmark.statistics import Comparison, compare_models, holm
 from cellresponse.baselines.benchmark.summary import KEYS, fold_means
+from cellresponse.baselines.benchmark.tested_cells import with_cells_hash
 
-__all__ = ["CONFOUNDED", "comparisons", "leaderboard", "over_seeds", "recommendations"]
+__all__ = ["CONFOUNDED", "comparisons", "leaderboard", "recommendations"]
 
 CONFOUNDED = ("batch_only", "depth_only", "line_only")
 """Comparators that see no expression at all."""
@@ -47,7 +49,7 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         folds, undefined, pooled, low, high, n_test, and `experiment`: the first of the
         tasks that have the same cells, folds and labels.
     """
-    results = _with_cells(results)
+    results = with_cells_hash(results)
     means = fold_means(results)
     together = results[(results["unit"] == "cell") & (results["fold"] == "pooled")]
     kept = [
@@ -55,41 +57,9 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         *("cells_hash", "studies"),
     ]
     together = together.assign(weights_hash=together["weights_hash"].astype(object))
-    found = with_names(means.merge(together[[*KEYS, *kept]], on=KEYS))
-    same = ["track", "split", "setting", "cells_hash"]
-    found["experiment"] = found["task"].astype(object)
-    found["experiment"] = found.groupby(same)["experiment"].transform("min")
+    found = with_experiments(with_names(means.merge(together[[*KEYS, *kept]], on=KEYS)))
     first = ["contender", "within", "setting"]
     return found[[*first, *(name for name in found if name not in first)]]
-
-
-def _with_cells(results: pd.DataFrame) -> pd.DataFrame:
-    if "cells_hash" in results:
-        return results
-    return results.assign(cells_hash=results["task"], studies="")
-
-
-def over_seeds(board: pd.DataFrame, value: str, by: list[str]) -> pd.DataFrame:
-    """Give one row an experiment: the mean over its seeds, and over tasks that are copies.
-
-    Parameters
-    ----------
-    board
-        As `leaderboard` gives it, one metric.
-    value
-        A column.
-    by
-        Columns to keep apart.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `by`, `experiment` and the value. Undefined ones are left out.
-    """
-    keys = [*by, "experiment"]
-    numbers = board[[*keys, "seed"]].assign(**{value: _floats(board[value])})
-    seeds = numbers.dropna(subset=[value]).groupby([*keys, "seed"])[value].mean()
-    return seeds.groupby(level=keys).mean().reset_index()
 
 
 def _floats(values: pd.Series[float]) -> NDArray[np.float64]:
@@ -107,7 +77,7 @@ def comparisons(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     pandas.DataFrame
         track, task, split, first, second, difference, p, p_corrected, folds, note.
     """
-    results = _with_cells(results)
+    results = with_cells_hash(results)
     rows = results[
         (results["unit"] == "cell") & (results["fold"] != "pooled") & (results["metric"] == metric)
     ]

@@ -16,6 +16,7 @@ from cellresponse.baselines.benchmark.addendum import (
     RUNTIME,
     read_results,
 )
+from cellresponse.baselines.benchmark.tested_cells import with_tested_cells
 from cellresponse.baselines.report.card import write_card
 from cellresponse.baselines.report.figures import Figure, figures
 from cellresponse.baselines.report.leaderboard import (
@@ -25,7 +26,6 @@ from cellresponse.baselines.report.leaderboard import (
 )
 from cellresponse.baselines.report.maps import embedding_maps
 from cellresponse.baselines.report.published import beside_published
-from cellresponse.baselines.report.tested_cells import with_tested_cells
 from cellresponse.builders.progress import Report, silent
 from cellresponse.schema.errors import ReleaseError
 from cellresponse.schema.storage import storage_errors

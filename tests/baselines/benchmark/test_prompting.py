@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from loopback_model import Endpoint
 
+from cellresponse.baselines.benchmark.naming import with_names
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.releases.release import Release
@@ -174,3 +175,59 @@ def test_the_command(endpoint: Endpoint, demo_release: Release, tmp_path: Path, 
     assert code == 0, stderr
     assert "prompt-top100:own" in stdout
     assert "unknown cost" in stderr
+
+
+def everything_sensitive(body: dict[str, Any], numbers: list[int]) -> str:
+    return json.dumps({"cells": [{"cell": n, "response": "sensitive"} for n in numbers]})
+
+
+def accuracies(found: pd.DataFrame) -> dict[str, float]:
+    rows = with_names(found[found["strategy"] == "prompt"])
+    rows = rows[(rows["fold"] == "pooled") & (rows["unit"] == "cell")]
+    rows = rows[rows["metric"] == "recall"]
+    assert rows["contender"].is_unique
+    return dict(zip(rows["contender"], rows["value"].astype(float), strict=True))
+
+
+def test_other_answers_are_a_run_of_their_own(
+    endpoint: Endpoint, demo_release: Release, tmp_path: Path
+) -> None:
+    options = chosen(endpoint, models=("prompt-top10",))
+    (first,) = accuracies(benchmark(demo_release, options, tmp_path)).values()
+    assert first < 1
+    for path in (tmp_path / "prompts").iterdir():
+        path.unlink()
+    endpoint.reply = everything_sensitive
+    both = accuracies(benchmark(demo_release, options, tmp_path))
+    assert sorted(both.values()) == [first, 1.0]
+    assert all(", answers " in name for name in both)
+    # Another seed is asked about the same cells, and is averaged with its like.
+    benchmark(demo_release, chosen(endpoint, models=("prompt-top10",), seed=1), tmp_path / "b")
+    names = with_names(benchmark(demo_release, options, tmp_path / "b"))
+    assert len(set(names["contender"])) == 1
+
+
+def test_another_server_is_a_run_of_its_own(
+    endpoint: Endpoint,
+    demo_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = chosen(endpoint, models=("prompt-top10",), prompt_url=None)
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url.replace("//", "//user:secret@"))
+    (first,) = accuracies(benchmark(demo_release, options, tmp_path)).values()
+    there = endpoint.url.replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("OPENAI_BASE_URL", there)
+    endpoint.reply = everything_sensitive
+    name = "prompt-top10:gpt-4o-mini-2024-07-18 (prompt, server {})"
+    expected = {name.format(endpoint.url): first, name.format(there): 1.0}
+    assert accuracies(benchmark(demo_release, options, tmp_path)) == expected
+    asked = len(endpoint.bodies)
+    # What is there is not asked again, whatever the password is now.
+    other = chosen(
+        endpoint, models=("prompt-top10",), prompt_url=there.replace("//", "//u:secret@")
+    )
+    assert accuracies(benchmark(demo_release, other, tmp_path)) == expected
+    assert len(endpoint.bodies) == asked
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"secret" in path.read_bytes() for path in kept)

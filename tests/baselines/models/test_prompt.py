@@ -193,3 +193,49 @@ def test_without_a_key_or_an_endpoint(
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ModelError, match=r"there is no key. Set OPENAI_API_KEY"):
         ask(["a"], ["ACTB"], tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        (None, None),
+        ("https://api.openai.com/v1/", None),
+        ("https://user:secret@api.openai.com/v1", None),
+        ("http://User:secret@Host.org:8000/v1?key=secret#secret", "http://host.org:8000/v1"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://host.org/secret/v1", "https://host.org/path-d2bbf7545ab50bfe"),
+    ],
+)
+def test_a_server_is_named_without_credentials(url: str | None, server: str | None) -> None:
+    assert PromptOptions(base_url=url).server == server
+
+
+@pytest.mark.parametrize(
+    "url", ["secret", "ftp://secret@x", "http://x:secret/v1", "http://[secret"]
+)
+def test_a_url_of_no_server_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no url of a server. Allowed: http://HOST") as caught:
+        ask(["a"], ["ACTB"], tmp_path / "a.jsonl", PromptOptions(base_url=url))
+    assert "secret" not in str(caught.value)
+
+
+def test_credentials_of_a_url_are_used_and_not_shown(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.reply = lambda body, numbers: 401
+    options = PromptOptions(base_url=endpoint.url.replace("//", "//user:secret@"), retries=0)
+    with pytest.raises(ModelError, match=f"status 401.*{endpoint.url}") as caught:
+        ask(["a"], ["ACTB"], tmp_path / "a.jsonl", options)
+    assert "secret" not in str(caught.value)
+
+
+def test_answers_of_another_server_are_not_taken(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the environment names it."""
+    kept = tmp_path / "a.jsonl"
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url)
+    ask(["a"], ["ACTB"], kept)
+    ask(["a"], ["ACTB"], kept, PromptOptions(base_url=endpoint.url))
+    assert len(endpoint.bodies) == 1
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url.replace("127.0.0.1", "localhost"))
+    ask(["a"], ["ACTB"], kept)
+    assert len(endpoint.bodies) == 2

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from cellresponse.baselines.benchmark.addendum import PREDICTIONS, Identity
 
-__all__ = ["with_tested_cells"]
+__all__ = ["with_cells_hash", "with_tested_cells"]
 
 IDENTITY = [field.name for field in fields(Identity)]
 
@@ -37,6 +37,13 @@ def with_tested_cells(results: pd.DataFrame, folder: Path) -> pd.DataFrame:
     found = pd.DataFrame(read, columns=[*IDENTITY, "cells_hash", "studies"])
     found = found.drop_duplicates(IDENTITY).astype(results.dtypes[IDENTITY].to_dict())
     return results.merge(found, on=IDENTITY, how="left")
+
+
+def with_cells_hash(results: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of `with_tested_cells` where they lack: each task is its own experiment."""
+    if "cells_hash" in results:
+        return results
+    return results.assign(cells_hash=results["task"], studies="")
 
 
 def _read(path: Path) -> dict[str, object]:
