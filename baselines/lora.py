@@ -142,38 +142,56 @@ class Adapters:
                 self.model.network.get_parameter(name).copy_(value)
 
 
-def adapt(model: Model, options: LoraOptions | None = None, *, seed: int = 0) -> Adapters:
+def adapt(
+    model: Model,
+    options: LoraOptions | None = None,
+    *,
+    seed: int = 0,
+    published_targets: bool | None = None,
+    train_others: bool | None = None,
+) -> Adapters:
     """Put adapters into a model, in place, and freeze the rest.
 
     Parameters
     ----------
     model
-        Loaded or created. `model.as_published` decides what is adapted.
+        Loaded or created.
     options
         None: the paper's.
     seed
         Of the adapters.
+    published_targets
+        Whether to adapt what the public code adapts, although some of it changes nothing;
+        None: as `model.as_published` says.
+    train_others
+        Whether to train what the public code left trainable beside the adapters; None: as
+        `model.as_published` says.
 
     Raises
     ------
     ModelError
-        The published benchmark adapted nothing of this model.
+        The published benchmark adapted nothing of this model, or it has no module that
+        adapters can be put on.
 
     Warns
     -----
     NoOpWarning
-        As published, where the adapters have no effect.
+        Adapters are put where they have no effect.
     """
     import peft
 
     options = options or LoraOptions()
-    targets = model.lora_targets_as_published if model.as_published else model.lora_targets
+    if published_targets is None:
+        published_targets = model.as_published
+    if train_others is None:
+        train_others = model.as_published
+    targets = model.lora_targets_as_published if published_targets else model.lora_targets
     if not targets:
         raise ModelError(
             f"{model.card.name} was not fine-tuned in the published benchmark",
             hint="Leave out --as-published to adapt it",
         )
-    if not model.as_published:
+    if not published_targets:
         split_projections(model.network)
     config = peft.LoraConfig(
         r=options.rank,
@@ -182,8 +200,16 @@ def adapt(model: Model, options: LoraOptions | None = None, *, seed: int = 0) ->
         target_modules=list(targets),
         fan_in_fan_out=_transposed(model.network, targets),
     )
-    peft.inject_adapter_in_model(config, model.network)
-    adapters = Adapters(model, _adapted(model.network), _others(model))
+    try:
+        peft.inject_adapter_in_model(config, model.network)
+    except peft.NoMatchingPeftModuleError:
+        raise ModelError(
+            f"{model.card.name} has no module that adapters can be put on",
+            allowed=targets,
+            hint="Use --strategy frozen",
+        ) from None
+    others = _others(model) if train_others else {}
+    adapters = Adapters(model, _adapted(model.network), others)
     adapters.restart(seed)
     if dead := [target for target in targets if target not in model.lora_targets]:
         warnings.warn(
@@ -211,9 +237,7 @@ def _adapted(network: nn.Module) -> list[str]:
 
 def _others(model: Model) -> dict[str, Tensor]:
     """Free what the public code left trainable beside the adapters, and keep its values."""
-    if not model.as_published or not model.trainable_as_published:
-        return {}
-    kept = {}
+    kept: dict[str, Tensor] = {}
     for name, value in model.network.named_parameters():
         if name.startswith(model.trainable_as_published):
             value.requires_grad = True

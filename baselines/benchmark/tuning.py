@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +14,9 @@ from cellresponse.baselines.benchmark.cells import counts_of, physical_ids
 from cellresponse.baselines.benchmark.contenders import Contender
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.plan import Folds, Job
-from cellresponse.schema.errors import ModelError
 
 if TYPE_CHECKING:
-    from cellresponse.baselines.lora import Adapters, Tuned
+    from cellresponse.baselines.lora import Tuned
     from cellresponse.baselines.models.interface import Batch, Model
     from cellresponse.releases.release import Release
 
@@ -52,7 +50,7 @@ def tune_and_predict(
         The device is not there, or the model has nothing that can be adapted.
     """
     from cellresponse.baselines.embed.options import EmbedOptions, settled
-    from cellresponse.baselines.lora import fine_tune
+    from cellresponse.baselines.lora import LoraOptions, adapt, fine_tune
     from cellresponse.baselines.weights import open_model
 
     settled(EmbedOptions(device=options.device), contender.name)
@@ -65,7 +63,13 @@ def tune_and_predict(
     # A text model is loaded as it is stored, maybe in half precision: small steps vanish there.
     model.network.float().to(options.device)
     batch = _tokens(release, job, model)
-    adapters = _adapted(model, options)
+    adapters = adapt(
+        model,
+        LoraOptions(rank=options.rank, alpha=options.rank),
+        seed=options.seed,
+        published_targets="no-op-lora" in faults,
+        train_others="uce-trains-all" in faults,
+    )
     trained, start = 0, time.perf_counter()
     for fold, (train, test) in folds.items():
         tuned = fine_tune(
@@ -97,42 +101,6 @@ def tune_and_predict(
             peak_mib=peak_memory(options.device),
         )
     )
-
-
-def _adapted(model: Model, options: BenchmarkOptions) -> Adapters:
-    """Put adapters into a model, with those published faults that are asked for and no other."""
-    from peft import NoMatchingPeftModuleError
-
-    from cellresponse.baselines.lora import LoraOptions, adapt
-
-    inputs = model.as_published
-    # `adapt` reads its targets off the model, whose inputs are another fault.
-    model.as_published = "no-op-lora" in options.as_published
-    try:
-        adapters = adapt(
-            model, LoraOptions(rank=options.rank, alpha=options.rank), seed=options.seed
-        )
-    except NoMatchingPeftModuleError:
-        raise ModelError(
-            f"{model.card.name} has no module that adapters can be put on",
-            allowed=model.lora_targets,
-            hint="Use --strategy frozen",
-        ) from None
-    finally:
-        model.as_published = inputs
-    return _with_others(adapters, trained="uce-trains-all" in options.as_published)
-
-
-def _with_others(adapters: Adapters, *, trained: bool) -> Adapters:
-    """Train what the public code left trainable beside the adapters, or keep it as it is."""
-    network, beginnings = adapters.model.network, adapters.model.trainable_as_published
-    others = {
-        name: value for name, value in network.named_parameters() if name.startswith(beginnings)
-    }
-    for value in others.values():
-        value.requires_grad = trained
-    kept = {name: value.detach().clone() for name, value in others.items()}
-    return replace(adapters, others=kept if trained else {})
 
 
 def _tokens(release: Release, job: Job, model: Model) -> Batch:
