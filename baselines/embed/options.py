@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,11 +68,16 @@ def settled(options: EmbedOptions, model: str) -> EmbedOptions:
     if options.as_published:
         cpu_tokens = PUBLISHED_CPU_TOKENS
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.partition(":")[0] not in ("cpu", "cuda"):
+    named = re.fullmatch(r"cpu|cuda(?::(\d+))?", device, re.ASCII)
+    if named is None:
         raise ModelError("there is no such device", value=device, allowed="cpu, cuda, cuda:N")
-    gpu = device.startswith("cuda")
+    gpu = device != "cpu"
     if gpu and not torch.cuda.is_available():
         raise ModelError("there is no GPU that torch can use", value=device, allowed="cpu")
+    if gpu and int(named[1] or 0) >= (gpus := torch.cuda.device_count()):
+        raise ModelError(
+            "there is no such GPU", value=device, allowed=[f"cuda:{n}" for n in range(gpus)]
+        )
     if options.batch_tokens is not None and options.batch_tokens < 1:
         raise ModelError("a batch needs tokens", value=options.batch_tokens, allowed="1 or more")
     return replace(

@@ -320,6 +320,21 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
             settled(EmbedOptions(device="cuda"), "tgpt")
 
 
+@pytest.mark.parametrize("device", ["cuda:x", "cuda:", "cuda:-1", "cudas", "cpu:1"])
+def test_devices_that_have_no_such_name(device: str) -> None:
+    with pytest.raises(ModelError, match="no such device"):
+        settled(EmbedOptions(device=device), "tgpt")
+
+
+def test_a_gpu_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert settled(EmbedOptions(device="cuda:1"), "tgpt").device == "cuda:1"
+    assert settled(EmbedOptions(device="cuda"), "tgpt").dtype == "bfloat16"
+    with pytest.raises(ModelError, match=r"no such GPU 'cuda:2'.*cuda:0, cuda:1"):
+        settled(EmbedOptions(device="cuda:2"), "tgpt")
+
+
 def test_batches_hold_cells_of_like_length() -> None:
     lengths = np.array([5, 100, 7, 5, 30, 0])
     batches = [rows.tolist() for rows in by_length(lengths, 30)]
