@@ -69,6 +69,9 @@ def benchmark(
     ModelError
         Weights are missing or are not what a model needs.
     """
+    # What worker processes need: told here, before anything is written, where it is missing.
+    import sklearn  # noqa: F401
+
     jobs, not_evaluable = plan(release, options)
     addendum = Addendum(out, release.name, release.content_hash)
     cells = {cell for job in jobs for cell in physical_ids(job.cells)}
