@@ -144,7 +144,7 @@ def _end(job: StudyJob, rest: Callable[[], None], part: Path, clean_up: ExitStac
 def _write_tables(part: Path, study: Study, derivation: Derivation, counts: StudyCounts) -> None:
     """Finish the matrix, and write the tables and the summary beside it."""
     quality, kept = counts.quality, counts.kept
-    cells = cells_table(study, counts.names, counts.matched, counts.ranked, quality, kept)
+    cells = cells_table(study, counts)
     matrix_hash = counts.writer.finish(_obs(cells))
     samples = samples_table(study, cells)
     labels = labels_table(study, derivation.labels, cells)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cellresponse.builders.match import CELL_FACTS, Matched
-from cellresponse.builders.quality import CellQuality
+from cellresponse.builders.study_counts import StudyCounts
 from cellresponse.curation.facts import exposure_range
 from cellresponse.curation.labels import SampleLabel
 from cellresponse.curation.study import Study
@@ -23,43 +23,30 @@ from cellresponse.schema.vocabulary import treatment
 __all__ = ["cells_table", "drug_rows", "labels_table", "samples_table", "study_row"]
 
 
-def cells_table(
-    study: Study,
-    files: list[str],
-    matched: list[Matched],
-    ranked: pa.Table,
-    quality: CellQuality,
-    kept: NDArray[np.bool_],
-) -> pa.Table:
+def cells_table(study: Study, counts: StudyCounts) -> pa.Table:
     """Make one row a cell that passed quality control.
 
     Parameters
     ----------
     study
         The study.
-    files, matched
-        Manifest names of the matrices, and their matched barcodes.
-    ranked
-        From `rank_cells`: one row a rank.
-    quality
-        Measures by rank.
-    kept
-        bool, shape (ranks,): what quality control left.
+    counts
+        What is known of its cells.
 
     Returns
     -------
     pyarrow.Table
         Columns of `schema.tables.Cells`, in matrix row order.
     """
-    rows = ranked.filter(pa.array(kept))
+    measures, kept = counts.quality, counts.kept
+    rows = counts.ranked.filter(pa.array(kept))
     owner, position = rows["file"].to_numpy(), rows["position"].to_numpy()
-    ids, facts = _by_file(study, files, matched, rows["barcode"], owner, position)
+    ids, facts = _by_file(study, counts.names, counts.matched, rows["barcode"], owner, position)
     sample_ids = rows["sample_id"].combine_chunks().dictionary_encode()
     line_of = dict(zip(study.samples["sample_id"], study.samples["cell_line"], strict=True))
     samples = sample_ids.dictionary.to_pylist()
     lines = pa.array([_none(line_of[sample]) for sample in samples], pa.string())
     keys = pa.array([sample_key(study.study_id, sample) for sample in samples], pa.string())
-    measures = quality.part(slice(None))
     percent = measures.pct_mito()[kept]
     columns = {
         "cell_id": ids,
