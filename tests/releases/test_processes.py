@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Future
 
@@ -46,3 +48,27 @@ def test_an_error_drops_what_waits() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         fail(waiting)
     assert any(task.cancelled() for task in waiting)
+
+
+INTERRUPTED = """
+import os, signal
+from cellresponse.releases.processes import processes, start_server
+
+start_server("pandas")
+os.killpg(0, signal.SIGINT)  # the server imports
+with processes(1) as pool:
+    worker = pool.submit(os.getpid).result()
+    try:
+        os.kill(worker, signal.SIGINT)  # the worker waits
+        pool.submit(os.getpid).result()
+    except BaseException as error:
+        print(type(error).__name__)
+"""
+
+
+def test_an_interrupt_prints_nothing() -> None:
+    script = "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\n" + INTERRUPTED
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, start_new_session=True
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "BrokenProcessPool\n")
