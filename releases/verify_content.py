@@ -39,7 +39,7 @@ def content_hash(parts: dict[str, Any]) -> str:
     return combine({key: parts[key] for key in PARTS})
 
 
-def verify_content(folder: Path, root: dict[str, Any], workers: int) -> tuple[int, int]:
+def verify_content(folder: Path, root: dict[str, Any], workers: int = 1) -> tuple[int, int]:
     """Check a release whose bytes are right; give its number of cells and labels.
 
     A few studies are checked at a time, each in a thread, or in a process where there are
