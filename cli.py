@@ -179,14 +179,21 @@ def build_command(release: str, as_json: bool, **options: Any) -> None:
 
 @command("verify")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that check the studies; worth it from some million cells.",
+)
 @json_option
-def verify_command(folder: Path, as_json: bool) -> None:
+def verify_command(folder: Path, workers: int, as_json: bool) -> None:
     """Re-read every byte and every reference of a release."""
     from dataclasses import asdict
 
     from cellresponse.releases.verify import verify
 
-    found = verify(folder)
+    found = verify(folder, workers=workers)
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:

@@ -22,6 +22,7 @@ from cellresponse.builders.simulate import simulate
 from cellresponse.builders.sources.fetch_studies import fetch_all
 from cellresponse.builders.study_part import StudyJob
 from cellresponse.curation.study import Study, load_study, study_folders
+from cellresponse.releases.processes import start_server
 from cellresponse.releases.release import Release, load
 from cellresponse.releases.standing import refuse_known_other, require_same_content
 from cellresponse.releases.verify import verify
@@ -58,7 +59,7 @@ class BuildOptions:
     gtf
         GTF to use for the human gene axis instead of the spec's download; None: download.
     workers
-        Studies built side by side.
+        Studies built, and then verified, side by side, each in a process; 1: this process.
     scheduler
         Address of a Dask scheduler to run on instead; None: this machine.
     """
@@ -110,6 +111,8 @@ def build(spec: ReleaseSpec, options: BuildOptions, report: Report = silent) -> 
         tempfile.TemporaryDirectory(prefix=SCRATCH, dir=options.cache) as scratch,
     ):
         _remove_leftovers(final, options, Path(scratch))
+        if options.workers > 1:
+            start_server("cellresponse.builders.study_worker")
         axes = _axes(spec, options, report)
         curation, mirror = options.curation, options.mirror
         if spec.simulation is not None:
@@ -274,7 +277,7 @@ def _publish(
         previous = _previous(spec, options.out)
         assemble(spec, axes, parts, partial, previous, source_version(), report)
         report("verifying every byte")
-        verify(partial)
+        verify(partial, workers=options.workers)
         if final.exists():
             require_same_content(final, partial)
             report(f"{final} stands already with the same content; it is left as it is")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from cellresponse.builders.progress import Report
 from cellresponse.builders.study_part import StudyJob, begin_study, build_study
+from cellresponse.releases.processes import processes
 from cellresponse.schema.errors import StorageError
 
 __all__ = ["cluster", "run_jobs"]
@@ -75,22 +74,8 @@ def _ended(name: str, future: Future[Path]) -> str:
 
 
 def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
-    # A forked copy of this process, which has threads (Arrow, Rust codecs), can hang. Workers are
-    # forked from a server without any, which has imported what they need: once for all of them.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cellresponse.builders.study_worker"])
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(build_study, job): job for job in _largest_first(jobs)}
-        try:
-            yield from _finished(futures)
-        except BrokenProcessPool:
-            raise StorageError(
-                "a worker process was killed, most likely because memory ran out",
-                hint="Run again with fewer --workers; finished studies are kept",
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with processes(min(workers, len(jobs))) as pool:
+        yield from _finished({pool.submit(build_study, job): job for job in _largest_first(jobs)})
 
 
 def _largest_first(jobs: list[StudyJob]) -> list[StudyJob]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, ROOT, files_of
+from cellresponse.releases.processes import start_server
 from cellresponse.releases.root import (
     NamedFile,
     named_files,
@@ -40,7 +41,7 @@ class Verified:
     partial: bool = False
 
 
-def verify(folder: str | Path) -> Verified:
+def verify(folder: str | Path, *, workers: int = 1) -> Verified:
     """Check a release folder completely.
 
     `release.json` must be canonical and fit its own digest; it vouches for
@@ -53,6 +54,9 @@ def verify(folder: str | Path) -> Verified:
     ----------
     folder
         The release.
+    workers
+        Processes that check the studies; 1: threads of this process. They take seconds to
+        start, and gain from some million cells.
 
     Returns
     -------
@@ -62,7 +66,11 @@ def verify(folder: str | Path) -> Verified:
     ------
     ReleaseError, Problems
         Naming each file that is not what it should be.
+    StorageError
+        A process was killed.
     """
+    if workers > 1:
+        start_server("cellresponse.releases.verify_study")
     folder = Path(folder)
     root = read_root(folder)
     files = named_files(folder, root)
@@ -74,7 +82,7 @@ def verify(folder: str | Path) -> Verified:
         found = pool.map(lambda file: wrong_bytes(folder, file), files.values())
         raise_all(problem for problem in found if problem)
     if pulled is None:
-        cells, labels = verify_content(folder, root)
+        cells, labels = verify_content(folder, root, workers)
     else:
         cells, labels = count_rows(folder, "cells"), count_rows(folder, "labels")
     return Verified(

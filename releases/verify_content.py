@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from cellresponse.releases.content_hash import combine, table_hash
 from cellresponse.releases.expression import verify_expression
 from cellresponse.releases.layout import table_path
+from cellresponse.releases.processes import processes
 from cellresponse.releases.tables_io import count_rows
 from cellresponse.releases.verify_cohorts import verify_cohorts
 from cellresponse.releases.verify_splits import verify_splits
@@ -37,11 +39,11 @@ def content_hash(parts: dict[str, Any]) -> str:
     return combine({key: parts[key] for key in PARTS})
 
 
-def verify_content(folder: Path, root: dict[str, Any]) -> tuple[int, int]:
+def verify_content(folder: Path, root: dict[str, Any], workers: int = 1) -> tuple[int, int]:
     """Check a release whose bytes are right; give its number of cells and labels.
 
-    A few studies are checked at a time, each in a thread; in memory are their cells, and of
-    each matrix some blocks.
+    A few studies are checked at a time, each in a thread, or in a process where there are
+    several `workers`; in memory are their cells, and of each matrix some blocks.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def verify_content(folder: Path, root: dict[str, Any]) -> tuple[int, int]:
     }
     known_drugs = set(drugs["drug_id"].to_pylist())
     cells = labels = 0
-    for checked in _studies(folder, studies.to_pylist(), genes, known_drugs):
+    for checked in _studies(folder, studies.to_pylist(), genes, known_drugs, workers):
         parts["studies"][checked.study_id] = checked.hashes
         cells, labels = cells + checked.cells, labels + checked.labels
     _table_sizes(folder, cells, labels)
@@ -91,12 +93,17 @@ def verify_content(folder: Path, root: dict[str, Any]) -> tuple[int, int]:
 
 
 def _studies(
-    folder: Path, studies: list[dict[str, Any]], genes: pa.Table, drugs: set[str]
+    folder: Path, studies: list[dict[str, Any]], genes: pa.Table, drugs: set[str], workers: int
 ) -> Iterator[VerifiedStudy]:
     """Check the studies side by side; give them, or the first error, in their order."""
+    check = partial(verify_study, folder, genes=genes, drugs=drugs)
+    if min(workers, len(studies)) > 1:
+        with processes(min(workers, len(studies))) as pool:
+            yield from pool.map(check, studies)
+        return
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
         try:
-            yield from pool.map(lambda study: verify_study(folder, study, genes, drugs), studies)
+            yield from pool.map(check, studies)
         finally:
             pool.shutdown(cancel_futures=True)
 

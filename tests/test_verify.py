@@ -38,6 +38,19 @@ def test_right_release(mini_release: Release, run: Run) -> None:
     assert (found["cells"], found["labels"]) == (50, 6)
 
 
+def test_in_processes(mini_release: Release) -> None:
+    assert verify(mini_release.folder, workers=2) == verify(mini_release.folder)
+
+
+def test_a_fault_that_a_process_finds(folder: Path, run: Run) -> None:
+    change(folder, "labels", "drug_id", "nothing")
+    sign(folder)
+    code, stdout, stderr = run("verify", folder, "--workers", "2")
+    assert (code, stdout) == (1, "")
+    assert stderr == run("verify", folder)[2]
+    assert "refers to what is not there" in stderr
+
+
 def test_any_byte_of_any_file(folder: Path) -> None:
     rng = np.random.default_rng(7)
     for path in files_of(folder):
