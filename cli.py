@@ -167,6 +167,10 @@ def validate_command(
 @json_option
 def build_command(release: str, as_json: bool, **options: Any) -> None:
     """Build a release from evidence and source files, and verify it."""
+    from cellresponse.releases.processes import start_server
+
+    if options["workers"] > 1:
+        start_server("cellresponse.builders.study_worker")  # it imports while this process does
     from cellresponse.builders.build import BuildOptions, build
     from cellresponse.releases.info import summarise
     from cellresponse.releases.specs import load_spec

@@ -10,7 +10,7 @@ from typing import Any
 
 from cellresponse.builders.progress import Report
 from cellresponse.builders.study_part import StudyJob, begin_study, build_study
-from cellresponse.releases.processes import processes
+from cellresponse.releases.processes import processes, submit_all
 from cellresponse.schema.errors import StorageError
 
 __all__ = ["cluster", "run_jobs"]
@@ -75,7 +75,9 @@ def _ended(name: str, future: Future[Path]) -> str:
 
 def _in_processes(jobs: list[StudyJob], workers: int) -> Iterator[str]:
     with processes(min(workers, len(jobs))) as pool:
-        yield from _finished({pool.submit(build_study, job): job for job in _largest_first(jobs)})
+        ordered = _largest_first(jobs)
+        futures = submit_all(pool, build_study, ordered)
+        yield from _finished(dict(zip(futures, ordered, strict=True)))
 
 
 def _largest_first(jobs: list[StudyJob]) -> list[StudyJob]:

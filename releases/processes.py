@@ -10,15 +10,16 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 
 from cellresponse.schema.errors import StorageError
 
-__all__ = ["processes", "start_server"]
+__all__ = ["processes", "start_server", "submit_all"]
 
 INTERRUPTED = 130  # exit code of a program that an interrupt ended
 
@@ -48,6 +49,8 @@ def start_server(module: str) -> None:
 def processes(number: int) -> Iterator[ProcessPoolExecutor]:
     """Give an executor of worker processes; an error drops what has not begun.
 
+    An interrupt ends the workers too.
+
     Parameters
     ----------
     number
@@ -59,7 +62,8 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
         A worker was killed.
     """
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(number, context, _end_quietly) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(number, context, _ends) as pool:
         try:
             yield pool
         except BrokenProcessPool:
@@ -67,14 +71,81 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
                 "a worker process was killed, most likely because memory ran out",
                 hint="Run again with fewer --workers",
             ) from None
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                _interrupt(set(multiprocessing.active_children()) - others)
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _end_quietly() -> None:
-    """Let an interrupt end a worker: what it is at cleans up, and no traceback is printed."""
+def submit_all[Item, Result](
+    pool: ProcessPoolExecutor, step: Callable[[Item], Result], items: Iterable[Item]
+) -> list[Future[Result]]:
+    """Hand a step for each item to the workers, which this starts.
+
+    An interrupt waits until they run: one that is half started would print a traceback.
+
+    Parameters
+    ----------
+    pool
+        From `processes`.
+    step, items
+        A function that workers can import, and what each call is given.
+    """
+    with _interrupts_wait():
+        return [pool.submit(_run, step, item) for item in items]
+
+
+def _run[Item, Result](step: Callable[[Item], Result], item: Item) -> Result:
+    try:
+        return step(item)
+    except SystemExit:  # interrupted, and cleaned up: the pool would give this worker more to do
+        os._exit(INTERRUPTED)
+
+
+def _interrupt(workers: set[multiprocessing.process.BaseProcess]) -> None:
+    """A notebook or `kill` interrupts one process; a terminal does not reach one yet to start."""
+    for worker in workers:
+        if worker.pid is not None:
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(worker.pid, signal.SIGINT)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # which alone gets them
+        yield
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _ends() -> None:
+    """Let an interrupt end a worker, and the end of the process that started it."""
+    threading.Thread(target=_outlive_no_parent, daemon=True).start()
     if signal.SIGINT in signal.sigpending():
         os._exit(INTERRUPTED)
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(INTERRUPTED))
+    signal.signal(signal.SIGINT, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _outlive_no_parent() -> None:
+    """A worker whose pool was killed would wait for more to do, forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(INTERRUPTED)
+
+
+def _end(*_: object) -> None:
+    """Let what this worker is at clean up, and print no traceback."""
+    # A second one, or the pool that ends all when one has ended, would stop the cleaning up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(INTERRUPTED)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from cellresponse.releases.content_hash import combine, table_hash
 from cellresponse.releases.expression import verify_expression
 from cellresponse.releases.layout import table_path
-from cellresponse.releases.processes import processes
+from cellresponse.releases.processes import processes, submit_all
 from cellresponse.releases.tables_io import count_rows
 from cellresponse.releases.verify_cohorts import verify_cohorts
 from cellresponse.releases.verify_splits import verify_splits
@@ -99,7 +99,8 @@ def _studies(
     check = partial(verify_study, folder, genes=genes, drugs=drugs)
     if min(workers, len(studies)) > 1:
         with processes(min(workers, len(studies))) as pool:
-            yield from pool.map(check, studies)
+            for running in submit_all(pool, check, studies):
+                yield running.result()
         return
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
         try:
