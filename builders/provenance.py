@@ -12,7 +12,7 @@ from cellresponse.builders.genes import GeneAxis
 from cellresponse.releases.canonical import canonical_json
 from cellresponse.schema.spec import OrganismSpec
 
-__all__ = ["job_fingerprint", "source_version"]
+__all__ = ["evidence_checksums", "job_fingerprint", "source_version"]
 
 CODE = ("schema", "curation", "builders", "releases")
 
@@ -30,6 +30,14 @@ def source_version() -> dict[str, str]:
     return {"version": cellresponse.__version__, "source_sha256": digest.hexdigest()}
 
 
+def evidence_checksums(folder: Path) -> dict[str, str]:
+    """Give the sha256 of each file of a study folder, by its name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
 def job_fingerprint(folder: Path, organism: OrganismSpec, axis: GeneAxis) -> str:
     """Identify what a built study depends on: evidence, spec, genes, code.
 
@@ -39,9 +47,6 @@ def job_fingerprint(folder: Path, organism: OrganismSpec, axis: GeneAxis) -> str
         "code": source_version(),
         "organism": organism.model_dump(mode="json"),
         "genes": axis.checksum,
-        "evidence": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.iterdir())
-        },
+        "evidence": evidence_checksums(folder),
     }
     return hashlib.sha256(canonical_json(parts)).hexdigest()

@@ -22,6 +22,7 @@ from cellresponse.builders.axis_rows import AxisMap
 from cellresponse.builders.equal_vectors import FINGERPRINTS
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.match import Matched
+from cellresponse.builders.provenance import evidence_checksums
 from cellresponse.builders.read import CountSource
 from cellresponse.builders.study_counts import StudyCounts, write_counts
 from cellresponse.builders.study_tables import (
@@ -160,6 +161,7 @@ def _write_tables(part: Path, study: Study, derivation: Derivation, counts: Stud
             "samples": table_hash(samples),
             "labels": table_hash(labels),
         },
+        "evidence": evidence_checksums(study.folder),
         "inputs": _inputs(study),
         "files": [
             _file_counts(name, source, match, axis_map)

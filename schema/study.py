@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -334,17 +334,18 @@ class StudyManifest(Strict):
                 *("cells_stated", "source"),
             )
         _require_distinct([file.name for file in self.files], "two files have one name", "files")
-        for table in self._barcode_tables():
-            if table not in self._file_names():
+        for place, entry in self._entries():
+            table = entry.barcodes.table if entry.barcodes.rule == "table" else None
+            if table and table not in (known := self._names(place)):
                 raise _refused(
                     f"the table of a barcode rule is not a file of the study: {table}",
-                    sorted(self._file_names()),
-                    "files",
+                    sorted(known),
+                    *(*place, "barcodes", "table"),
                 )
         _refuse_options(
             ((*place, "options"), said)
             for place, entry in self._entries()
-            for said in list_problems(entry.reader, entry.options, self._lists(place))
+            for said in list_problems(entry.reader, entry.options, self._names(place, LIST_READERS))
         )
         return self
 
@@ -387,35 +388,24 @@ class StudyManifest(Strict):
             for k, member in enumerate(file.members):
                 yield ("files", i, "members", k), member
 
-    def _barcode_tables(self) -> Iterator[str]:
-        members = [member for file in self.files for member in file.members]
-        for rule in (entry.barcodes for entries in (self.files, members) for entry in entries):
-            if rule.rule == "table" and rule.table:
-                yield rule.table
-
-    def _file_names(self) -> set[str]:
-        """Names that a barcode rule may use; a member goes by its own name as well."""
-        members = [(file, member) for file in self.files for member in file.members]
-        whole = {f"{file.name}/{member.name}" for file, member in members}
-        return whole | {file.name for file in self.files} | {member.name for _, member in members}
-
-    def _lists(self, place: Place) -> set[str]:
-        """Names that the options of a matrix may use for its lists.
+    def _names(self, place: Place, readers: Container[str] | None = None) -> set[str]:
+        """Names that a matrix may use for other files of the study. `readers` None: of any reader.
 
         A member goes by `archive/member`; by its own name for the matrices of its archive,
         and for others where no second archive has that name.
         """
-        found = {file.name for file in self.files if file.reader in LIST_READERS}
-        listed = [
-            (i, file.name, member.name)
-            for i, file in enumerate(self.files)
-            for member in file.members
-            if member.reader in LIST_READERS
-        ]
         times = Counter(member.name for file in self.files for member in file.members)
         own = place[1] if "members" in place else None
-        found |= {f"{archive}/{member}" for _, archive, member in listed}
-        return found | {member for i, _, member in listed if i == own or times[member] == 1}
+        found = set()
+        for i, file in enumerate(self.files):
+            if readers is None or file.reader in readers:
+                found.add(file.name)
+            for member in file.members:
+                if readers is None or member.reader in readers:
+                    found.add(f"{file.name}/{member.name}")
+                    if i == own or times[member.name] == 1:
+                        found.add(member.name)
+        return found
 
     def matrices(self) -> dict[str, SourceFile | Member]:
         """Count matrices by their name; members of an archive as `archive/member`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import signal
@@ -92,6 +93,15 @@ def test_labels_follow_from_evidence(mini_release: Release) -> None:
     assert stars["MINI1:drug_a"] == 1
     assert stars["MINI1:drug_b"] == 2
     assert stars["MINI2:resistant"] == 3
+
+
+def test_the_evidence_is_recorded_by_checksum(project: Project, tmp_path: Path) -> None:
+    recorded = project.build(tmp_path).root["studies"]
+    for study in ("MINI1", "MINI2"):
+        files = (project.curation / study).iterdir()
+        assert recorded[study]["evidence"] == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+        }
 
 
 def test_one_content_hash_whatever_the_workers(project: Project, tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from cellresponse.baselines.benchmark.cells import TaskCells
 from cellresponse.schema.errors import ReleaseError
 
-__all__ = ["COMPARATORS", "NEEDS_EXPRESSION", "Comparator"]
+__all__ = ["COMPARATORS", "NEEDS_EXPRESSION", "Comparator", "NotTrainable"]
 
 CALIBRATION_FOLDS = 3
+
+
+class NotTrainable(ReleaseError):
+    """The training cells of a fold are too few for this model; others may do."""
 
 
 class Comparator(Protocol):
@@ -92,7 +96,7 @@ def svc(train: TaskCells, test: TaskCells, *, seed: int) -> NDArray[np.float64]:
 
     Raises
     ------
-    ReleaseError
+    NotTrainable
         Fewer training cells of a response than folds.
     """
     from sklearn.calibration import CalibratedClassifierCV
@@ -102,11 +106,11 @@ def svc(train: TaskCells, test: TaskCells, *, seed: int) -> NDArray[np.float64]:
     sensitive = int(train.sensitive.sum())
     for response, cells in (("sensitive", sensitive), ("resistant", len(train) - sensitive)):
         if cells < CALIBRATION_FOLDS:
-            raise ReleaseError(
+            raise NotTrainable(
                 f"svc cannot be calibrated: a fold has too few {response} cells to train on",
                 value=cells,
                 allowed=f"{CALIBRATION_FOLDS} or more",
-                hint="Name the other models with --models, or choose other splits with --split",
+                hint="Name other models with --models, or choose other splits with --split",
             )
     # Components keep their scale: distances would drown in the 49 that hold noise.
     model = CalibratedClassifierCV(SVC(), ensemble=False, cv=CALIBRATION_FOLDS)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cellresponse.baselines.benchmark.addendum import Addendum, FoldPrediction, Identity
 from cellresponse.baselines.benchmark.cells import TaskCells, counts_of, physical_ids
+from cellresponse.baselines.benchmark.comparators import NotTrainable
 from cellresponse.baselines.benchmark.contenders import Contender, contenders
 from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_normalise
 from cellresponse.baselines.benchmark.harmony import corrected
@@ -34,6 +35,7 @@ from cellresponse.baselines.benchmark.scoring import score_addendum
 from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.baselines.benchmark.tuning import tune_and_predict
 from cellresponse.builders.progress import Report, silent
+from cellresponse.releases.processes import processes, submit_all
 
 if TYPE_CHECKING:
     from cellresponse.releases.release import Release
@@ -80,12 +82,26 @@ def benchmark(
     addendum.write_cells(_known_cells(release, jobs))
     waiting = list(_waiting(jobs, chosen, addendum, options))
     report(f"{len(jobs)} sets of cells and folds, {len(chosen)} models", total=len(waiting))
+    refused: list[NotTrainable] = []
     finished = _run_all(release, waiting, options, addendum)
-    for done, (work, predictions) in enumerate(finished, start=1):
-        for identity in work.identities:
-            addendum.write(identity, predictions)
-        report(f"{work.contender.name}: {work.job.tasks[0].task}", done=done, total=len(waiting))
-    return addendum.finish(score_addendum(addendum))
+    for number, done in enumerate(finished, start=1):
+        work, name = done.work, done.work.contender.name
+        if done.refused is None:
+            for identity in work.identities:
+                addendum.write(identity, done.predictions)
+            said = f"{name}: {work.job.tasks[0].task}"
+        else:
+            refused.append(done.refused)
+            reason = f"{done.refused.problem} ({done.refused.value})"
+            addendum.write_not_evaluable(
+                [{"task": one.task, "split": one.split, "reason": reason} for one in work.job.tasks]
+            )
+            said = f"{name}: {work.job.tasks[0].task}: not evaluable: {reason}"
+        report(said, done=number, total=len(waiting))
+    rows = score_addendum(addendum)
+    if refused and not rows:
+        raise refused[0]
+    return addendum.finish(rows)
 
 
 def _tested(jobs: list[Job], options: BenchmarkOptions) -> set[str]:
@@ -150,7 +166,29 @@ def _identity(
     )
 
 
-type _Done = tuple[_Work, list[FoldPrediction]]
+@dataclass
+class _Done:
+    """What a model predicts, or why it cannot be trained on one of the folds."""
+
+    work: _Work
+    predictions: list[FoldPrediction]
+    refused: NotTrainable | None = None
+
+    def add(
+        self,
+        fold: str,
+        cells: TaskCells,
+        train: TaskCells,
+        sides: tuple[NDArray[np.int64], NDArray[np.int64]],
+        options: BenchmarkOptions,
+    ) -> None:
+        if self.refused is not None:
+            return
+        try:
+            found = _predict(self.work.contender, fold, cells, train, sides, options)
+            self.predictions.append(found)
+        except NotTrainable as error:
+            self.refused = error
 
 
 def _run_all(
@@ -168,7 +206,7 @@ def _run_all(
         yield from _in_processes(release.folder, list(groups.values()), options)
     for work in waiting:
         if work.contender.strategy == "lora":
-            yield work, list(_tuned(release, work, options, addendum))
+            yield _Done(work, list(_tuned(release, work, options, addendum)))
 
 
 def _tuned(
@@ -192,15 +230,10 @@ def _tuned(
 def _in_processes(
     folder: Path, groups: list[list[_Work]], options: BenchmarkOptions
 ) -> Iterator[_Done]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
-        futures = [pool.submit(_run_group, folder, group, options) for group in groups]
-        try:
-            for future in as_completed(futures):
-                yield from future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    run = partial(_run_group, folder, options=options)
+    with processes(min(options.workers, len(groups))) as pool:
+        for future in as_completed(submit_all(pool, run, groups)):
+            yield from future.result()
 
 
 def _run_group(folder: Path, group: list[_Work], options: BenchmarkOptions) -> list[_Done]:
@@ -208,17 +241,18 @@ def _run_group(folder: Path, group: list[_Work], options: BenchmarkOptions) -> l
     with one_thread():
         cells = _task_cells(folder, group)
         logged = None if cells.counts is None else log_normalise(cells.counts)
-        done = [(work, list[FoldPrediction]()) for work in group]
+        done = [_Done(work, []) for work in group]
         shared = group[0].job.folds
         for fold, sides in shared.items():
             whole, train = _laid_out(cells, logged, sides[0], options)
-            for work, predictions in done:
-                predictions.append(_predict(work.contender, fold, whole, train, sides, options))
+            for one in done:
+                one.add(fold, whole, train, sides, options)
         if not shared:
-            for work, predictions in done:
-                for fold, sides in _own_split(work.job, work.contender.name, options).items():
+            for one in done:
+                own = _own_split(one.work.job, one.work.contender.name, options)
+                for fold, sides in own.items():
                     whole, train = _laid_out(cells, logged, sides[0], options)
-                    predictions.append(_predict(work.contender, fold, whole, train, sides, options))
+                    one.add(fold, whole, train, sides, options)
         return done
 
 

@@ -218,8 +218,9 @@ def ask(
     cell_ids, lists
         Of each cell; see `gene_lists`.
     kept
-        File of answers (JSON lines). Answers in it to the same question of the same
-        model are not asked for again, so that a run that was cut goes on.
+        File of answers (JSON lines). What the same model said to the same question, or that
+        it said nothing in as many requests, is not asked for again, so that a run that was
+        cut goes on.
     options
         None: the defaults.
     most_dollars
@@ -250,10 +251,10 @@ def ask(
             try:
                 for found in pool.map(lambda part: _one_request(client, part, options), requests):
                     for answer in found:
+                        # Silence is kept too: to ask until something is said would choose.
                         answers[answer.cell_id] = answer
-                        if answer.sensitive is not None:
-                            entry = {"key": keys[answer.cell_id], **asdict(answer)}
-                            file.write(json.dumps(entry) + "\n")
+                        entry = {"key": keys[answer.cell_id], **asdict(answer)}
+                        file.write(json.dumps(entry) + "\n")
                     file.flush()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -268,7 +269,7 @@ def _parts[Item](items: Sequence[Item], size: int) -> list[Sequence[Item]]:
 
 def _key(text: str, options: PromptOptions) -> str:
     """Name a question: the same genes, asked of the same model in the same way."""
-    question = [options.model, options.server, options.variant, TASK, text]
+    question = [options.model, options.server, options.variant, options.attempts, TASK, text]
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 

@@ -156,6 +156,19 @@ def test_matrices_are_named_within_their_archive() -> None:
     assert list(study.matrices()) == ["raw.tar/a/counts.csv", "counts.csv.gz"]
 
 
+def test_a_table_that_two_archives_have_is_named_with_its_archive() -> None:
+    table = {"name": "cells.csv", "reader": "cell_table"}
+    one, two = (
+        file_entry(name, reader="archive", members=[MEMBER | {"barcodes": TABLE}, table])
+        for name in ("one.tar", "two.tar")
+    )
+    assert StudyManifest.model_validate(manifest(files=[one, two])).status == "ready"
+    alone = file_entry(barcodes=TABLE)
+    assert "not a file of the study: cells.csv" in refused(files=[one, two, alone])[""]
+    alone = file_entry(barcodes=TABLE | {"table": "two.tar/cells.csv"})
+    assert StudyManifest.model_validate(manifest(files=[one, two, alone])).status == "ready"
+
+
 def test_barcode_rule_of_a_file_by_default() -> None:
     study = StudyManifest.model_validate(manifest())
     assert study.files[0].barcodes == BarcodeRule(rule="whole_file")

@@ -127,6 +127,11 @@ def test_a_cell_without_an_answer_counts_as_wrong(
     own = rows[rows["cell_id"].isin(silent.index)]
     assert len(own) == len(silent)
     assert ((own["probability"] >= 0.5) != (own["response"] == "sensitive")).all()
+    # A run that goes on finds everything done: the silent cells are not asked about again.
+    asked = len(endpoint.bodies)
+    again = benchmark(demo_release, chosen(endpoint), tmp_path)
+    assert len(endpoint.bodies) == asked
+    pd.testing.assert_frame_equal(found, again, check_exact=True)
 
 
 def test_published_faults(endpoint: Endpoint, demo_release: Release, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from cellresponse.baselines.benchmark import comparators
 from cellresponse.baselines.benchmark.addendum import read_results
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
@@ -66,6 +67,19 @@ def test_what_cannot_be_split_is_named(results):
     named = pd.read_csv(folder / "not_evaluable.csv")
     assert not named.duplicated().any()
     assert set(named["split"]) <= {"cell", "sample"}
+
+
+def test_a_model_that_a_fold_is_too_small_for_is_named(demo_release, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparators, "CALIBRATION_FOLDS", 10**6)
+    chosen = options(models=("svc", "majority"), splits=("cell",))
+    found = benchmark(demo_release, chosen, tmp_path / "two")
+    assert set(found["model"]) == {"majority"}
+    named = pd.read_csv(tmp_path / "two" / "not_evaluable.csv")
+    reasons = named.loc[named["task"].isin(found["task"]), "reason"]
+    assert reasons.str.match(r"svc cannot be calibrated: .*to train on \(\d+\)$").all()
+    assert set(named["task"]) >= set(found["task"])
+    with pytest.raises(ReleaseError, match="svc cannot be calibrated"):
+        benchmark(demo_release, options(models=("svc",), splits=("cell",)), tmp_path / "one")
 
 
 def test_the_folder_says_what_it_is(results, demo_release):
