@@ -79,6 +79,8 @@ class CsrBlock:
 
     def without_zeros(self) -> CsrBlock:
         """Drop explicit zeros; the block itself where it has none."""
+        if not self.data.size or self.data.min() > 0:  # a quarter of the time of a mask
+            return self
         keep = self.data != 0
         return self if keep.all() else self.where(keep)
 
