@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from cellresponse.schema.errors import StorageError
 __all__ = ["processes", "start_server", "submit_all"]
 
 INTERRUPTED = 130  # exit code of a program that an interrupt ended
+MOMENT = 0.2  # seconds in which an interrupt that has ended a worker reaches this process too
 
 
 def start_server(module: str) -> None:
@@ -67,6 +69,7 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BrokenProcessPool:
+            time.sleep(MOMENT)
             raise StorageError(
                 "a worker process was killed, most likely because memory ran out",
                 hint="Run again with fewer --workers",
@@ -96,11 +99,21 @@ def submit_all[Item, Result](
         return [pool.submit(_run, step, item) for item in items]
 
 
+class _Worker:
+    """What a worker process is at."""
+
+    works = False
+    ends = False
+
+
 def _run[Item, Result](step: Callable[[Item], Result], item: Item) -> Result:
     try:
+        _Worker.works = True
         return step(item)
-    except SystemExit:  # interrupted, and cleaned up: the pool would give this worker more to do
-        os._exit(INTERRUPTED)
+    finally:
+        _Worker.works = False
+        if _Worker.ends:  # it is cleaned up: the pool would give this worker more to do
+            os._exit(INTERRUPTED)
 
 
 def _interrupt(workers: set[multiprocessing.process.BaseProcess]) -> None:
@@ -129,9 +142,8 @@ def _interrupts_wait() -> Iterator[None]:
 def _ends() -> None:
     """Let an interrupt end a worker, and the end of the process that started it."""
     threading.Thread(target=_outlive_no_parent, daemon=True).start()
-    if signal.SIGINT in signal.sigpending():
-        os._exit(INTERRUPTED)
-    signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as for a job in the background
+        signal.signal(signal.SIGINT, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
@@ -144,8 +156,11 @@ def _outlive_no_parent() -> None:
 
 
 def _end(*_: object) -> None:
-    """Let what this worker is at clean up, and print no traceback."""
+    """Let a step clean up; without one end at once, because the pool may keep an exception."""
     # A second one, or the pool that ends all when one has ended, would stop the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _Worker.ends = True
+    if not _Worker.works:
+        os._exit(INTERRUPTED)
     sys.exit(INTERRUPTED)

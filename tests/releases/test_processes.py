@@ -82,8 +82,8 @@ import os, pathlib, signal, sys, threading, time
 from cellresponse.releases.processes import processes, start_server, submit_all
 
 def step(name):
-    pathlib.Path(name).write_text(str(os.getpid()))
     try:
+        pathlib.Path(name).write_text(str(os.getpid()))
         time.sleep(300)
     finally:
         time.sleep(0.3)
@@ -103,6 +103,7 @@ def interrupt(when, whom):
         os.kill(os.getpid(), signal.SIGINT)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     start_server("pandas")
     threading.Timer(0.1, interrupt, sys.argv[1:]).start()
     try:
