@@ -98,7 +98,7 @@ def test_the_next_record_serves_where_one_is_missing(geo: LoopbackGeo) -> None:
 def test_no_record_at_all(geo: LoopbackGeo) -> None:
     with pytest.raises(SourceFileError) as caught:
         read_series("GSE900001", wait=no_wait)
-    assert str(caught.value).count("404") == 2
+    assert str(caught.value).count("404 Not Found") == 2
     assert "no record of this series" in str(caught.value)
 
 
