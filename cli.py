@@ -168,15 +168,16 @@ def validate_command(
 def build_command(release: str, as_json: bool, **options: Any) -> None:
     """Build a release from evidence and source files, and verify it."""
     from cellresponse.releases.processes import start_server
+    from cellresponse.releases.specs import load_spec
 
+    spec = load_spec(release)
     if options["workers"] > 1:
         start_server("cellresponse.builders.study_worker")  # it imports while this process does
     from cellresponse.builders.build import BuildOptions, build
     from cellresponse.releases.info import summarise
-    from cellresponse.releases.specs import load_spec
 
     with _progress() as report:
-        built = build(load_spec(release), BuildOptions(**options), report)
+        built = build(spec, BuildOptions(**options), report)
     _show(summarise(built), as_json)
     say(f"verified: {built.folder}")
 

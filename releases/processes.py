@@ -37,6 +37,10 @@ def start_server(module: str) -> None:
         What the workers need, by its full name.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload([module])
+    _ensure_server()
+
+
+def _ensure_server() -> None:
     # Interrupted while it imports, the server would print a traceback; it ends with this process.
     # The tracker, which the server needs, unblocks the signal when it starts.
     resource_tracker.ensure_running()
@@ -63,6 +67,7 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
     StorageError
         A worker was killed.
     """
+    _ensure_server()
     context = multiprocessing.get_context("forkserver")
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(number, context, _ends) as pool:
