@@ -16,7 +16,7 @@ from cellresponse.builders.cohorts.packages import require_packages
 from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis
 from cellresponse.builders.progress import Report, silent
-from cellresponse.builders.provenance import job_fingerprint, source_version
+from cellresponse.builders.provenance import evidence_checksums, job_fingerprint, source_version
 from cellresponse.builders.schedule import run_jobs
 from cellresponse.builders.simulate import simulate
 from cellresponse.builders.sources.fetch_studies import fetch_all
@@ -252,9 +252,11 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
 
 def _job(spec: ReleaseSpec, study: Study, axis: GeneAxis, options: BuildOptions) -> StudyJob:
     organism = spec.organisms[study.manifest.organism]
-    fingerprint = job_fingerprint(study.folder, organism, axis)
+    evidence = evidence_checksums(study.folder)
+    fingerprint = job_fingerprint(evidence, organism, axis)
     return StudyJob(
         folder=study.folder,
+        evidence=evidence,
         organism=organism,
         axis=axis,
         files={},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -38,15 +39,15 @@ def evidence_checksums(folder: Path) -> dict[str, str]:
     }
 
 
-def job_fingerprint(folder: Path, organism: OrganismSpec, axis: GeneAxis) -> str:
+def job_fingerprint(evidence: Mapping[str, str], organism: OrganismSpec, axis: GeneAxis) -> str:
     """Identify what a built study depends on: evidence, spec, genes, code.
 
-    Source files are part of it through the checksums in the evidence.
+    Source files are part of it through the checksums in the evidence, whose own are given.
     """
     parts = {
         "code": source_version(),
         "organism": organism.model_dump(mode="json"),
         "genes": axis.checksum,
-        "evidence": evidence_checksums(folder),
+        "evidence": dict(evidence),
     }
     return hashlib.sha256(canonical_json(parts)).hexdigest()

@@ -34,6 +34,7 @@ from cellresponse.builders.study_tables import (
 from cellresponse.curation.labels import Derivation, derive_labels
 from cellresponse.curation.study import Study, load_study
 from cellresponse.releases.content_hash import table_hash
+from cellresponse.schema.errors import EvidenceError
 from cellresponse.schema.spec import OrganismSpec
 from cellresponse.schema.storage import storage_errors
 
@@ -49,8 +50,8 @@ class StudyJob:
 
     Attributes
     ----------
-    folder
-        The study's evidence.
+    folder, evidence
+        The study's evidence, and the sha256 of each of its files when the build began.
     organism, axis
         What the spec says of the organism, and its gene axis.
     files
@@ -60,6 +61,7 @@ class StudyJob:
     """
 
     folder: Path
+    evidence: Mapping[str, str]
     organism: OrganismSpec
     axis: GeneAxis
     files: Mapping[str, Path]
@@ -127,13 +129,14 @@ def begin_study(job: StudyJob) -> Callable[[], Path]:
             store=scratch / "part" / MATRIX,
             scratch=scratch,
         )
-        rest = partial(_write_tables, scratch / "part", study, derivation, counts)
+        rest = partial(_write_tables, scratch / "part", study, derivation, counts, job.evidence)
         return partial(_end, job, rest, scratch / "part", clean_up.pop_all())
 
 
 def _end(job: StudyJob, rest: Callable[[], None], part: Path, clean_up: ExitStack) -> Path:
     with storage_errors(job.part.parent), clean_up:
         rest()
+        _require_unchanged(job)
         try:
             os.rename(part, job.part)
         except OSError:
@@ -142,7 +145,23 @@ def _end(job: StudyJob, rest: Callable[[], None], part: Path, clean_up: ExitStac
     return job.part
 
 
-def _write_tables(part: Path, study: Study, derivation: Derivation, counts: StudyCounts) -> None:
+def _require_unchanged(job: StudyJob) -> None:
+    """The part is kept, and recorded, as made from the evidence that the build began with."""
+    if evidence_checksums(job.folder) != job.evidence:
+        raise EvidenceError(
+            "its evidence was changed while it was built",
+            file=job.folder.name,
+            hint="Build again",
+        )
+
+
+def _write_tables(
+    part: Path,
+    study: Study,
+    derivation: Derivation,
+    counts: StudyCounts,
+    evidence: Mapping[str, str],
+) -> None:
     """Finish the matrix, and write the tables and the summary beside it."""
     quality, kept = counts.quality, counts.kept
     cells = cells_table(study, counts)
@@ -161,7 +180,7 @@ def _write_tables(part: Path, study: Study, derivation: Derivation, counts: Stud
             "samples": table_hash(samples),
             "labels": table_hash(labels),
         },
-        "evidence": evidence_checksums(study.folder),
+        "evidence": dict(evidence),
         "inputs": _inputs(study),
         "files": [
             _file_counts(name, source, match, axis_map)

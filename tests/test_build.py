@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -102,6 +103,25 @@ def test_the_evidence_is_recorded_by_checksum(project: Project, tmp_path: Path) 
         assert recorded[study]["evidence"] == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
         }
+
+
+def test_evidence_that_changes_during_a_build_is_refused(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_all = build_module.fetch_all
+    manifest = project.curation / "MINI2" / "study.yaml"
+
+    def fetched_while_someone_edits(*given: Any, **options: Any) -> Any:
+        manifest.write_text(manifest.read_text() + "# a second thought\n")
+        return fetch_all(*given, **options)
+
+    monkeypatch.setattr(build_module, "fetch_all", fetched_while_someone_edits)
+    with pytest.raises(EvidenceError, match=r"MINI2.* changed while it was built.* Build again"):
+        project.build(tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    monkeypatch.undo()
+    recorded = project.build(tmp_path / "out").root["studies"]["MINI2"]["evidence"]
+    assert recorded["study.yaml"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
 def test_one_content_hash_whatever_the_workers(project: Project, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 
 from cellresponse.builders.gene_reference import load_axis
 from cellresponse.builders.genes import GeneAxis, gene_axis
+from cellresponse.builders.provenance import evidence_checksums
 from cellresponse.builders.simulate import (
     PROGRAMME_LOG_FOLD_CHANGE,
     RESISTANCE_PROGRAMME,
@@ -89,8 +90,10 @@ def simulation(seed: int = 1, sound: int = SOUND) -> Simulation:
 
 
 def built(study: str, simulated: Path, axis: GeneAxis, folder: Path) -> Part:
+    evidence = simulated / "curation" / study
     job = StudyJob(
-        folder=simulated / "curation" / study,
+        folder=evidence,
+        evidence=evidence_checksums(evidence),
         organism=SPEC.organisms["human"],
         axis=axis,
         files={path.name: path for path in (simulated / "mirror" / study).iterdir()},
