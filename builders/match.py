@@ -87,7 +87,27 @@ def match_barcodes(
         if rule.rule == "table"
         else _pattern_keys(barcodes, str(rule.pattern))
     )
-    return _by_key(study, file, samples, by_key, keys, len(barcodes))
+    matched = _by_key(study, file, samples, by_key, keys, len(barcodes))
+    _require_own_lines(study, file, barcodes, matched)
+    return matched
+
+
+def _require_own_lines(study: Study, file: str, barcodes: list[str], matched: Matched) -> None:
+    """A label is of its sample's line: no cell of the sample is of another one."""
+    named = study.samples.dropna(subset="cell_line")
+    line_of = dict(zip(named["sample_id"], named["cell_line"], strict=True))
+    own = [line_of.get(sample) for sample in matched.samples]
+    for index, line in enumerate(matched.facts.get("cell_line", ())):
+        code = int(matched.codes[index])
+        if code >= 0 and line is not None and own[code] not in (line, None):
+            raise EvidenceError(
+                f"the table of {file} says that cell {barcodes[index]} is of the line {line}",
+                file=f"{study.study_id}/samples.csv",
+                row=_line(study.samples, "sample_id", matched.samples[code]),
+                column="cell_line",
+                value=own[code],
+                allowed=f"{line}; a sample of several lines names none",
+            )
 
 
 type Keys = Iterator[tuple[str | None, str, Mapping[str, str | None]]]

@@ -128,16 +128,16 @@ def samples_table(study: Study, cells: pa.Table) -> pa.Table:
 def labels_table(study: Study, labels: Iterable[SampleLabel], cells: pa.Table) -> pa.Table:
     """Make the label rows of the samples that have cells, in canonical order.
 
-    Labels of tumour, blood and marrow samples get one row a malignant cell; others
-    one row a sample.
+    Labels of tumour, blood and marrow samples get one row a malignant cell; others one row
+    a sample or, where the source calls some of its cells non-malignant, one row a cell of
+    the rest.
     """
     present = set(pc.unique(cells["sample_id"]).to_pylist())
-    malignant = cells.filter(pc.equal(cells["malignant"], "malignant"))
-    by_sample: dict[str, list[str]] = {}
-    for sample, cell in zip(
-        malignant["sample_id"].to_pylist(), malignant["cell_id"].to_pylist(), strict=True
-    ):
-        by_sample.setdefault(sample, []).append(cell)
+    malignant = _by_sample(cells.filter(pc.equal(cells["malignant"], "malignant")))
+    normal = pc.equal(cells["malignant"], "non_malignant")
+    mixed = pc.unique(cells.filter(normal)["sample_id"])
+    others = pc.and_not(pc.is_in(cells["sample_id"], value_set=mixed), normal)
+    rest = {key: list[str]() for key in mixed.to_pylist()} | _by_sample(cells.filter(others))
     rows = []
     for label in labels:
         key = sample_key(study.study_id, label.sample_id)
@@ -153,12 +153,21 @@ def labels_table(study: Study, labels: Iterable[SampleLabel], cells: pa.Table) -
             "rule_id": label.rule_id,
             "evidence_ref": label.evidence_ref,
         }
-        targets = by_sample.get(key, []) if label.malignant_only else [None]
+        targets = malignant.get(key, []) if label.malignant_only else rest.get(key, [None])
         rows += [{**row, "cell_id": cell} for cell in targets]
     table = pa.Table.from_pylist(rows, schema=arrow_schema(Labels))
     return table.sort_by(
         [(key, "ascending") for key in ("sample_id", "drug_id", "basis", "cell_id")]
     )
+
+
+def _by_sample(cells: pa.Table) -> dict[str, list[str]]:
+    by_sample: dict[str, list[str]] = {}
+    for sample, cell in zip(
+        cells["sample_id"].to_pylist(), cells["cell_id"].to_pylist(), strict=True
+    ):
+        by_sample.setdefault(sample, []).append(cell)
+    return by_sample
 
 
 def labelled_cells(labels: pa.Table, cells: pa.Table) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cellresponse.curation.facts import FACTS, fact_sources
+from cellresponse.curation.facts import FACTS, fact_sources, known_rows
 from cellresponse.schema.rules import (
     AFTER_DRUG_ARMS,
     COMPARED_ARMS,
     CONTROL_ARMS,
+    FAILED,
+    OUTCOMES_OF_ARMS,
     SampleFacts,
 )
 
@@ -45,13 +47,15 @@ def row_problems(
     if (row["dose"] is None) != (row["dose_unit"] is None):
         yield "dose and dose_unit belong together", "dose_unit", "both, or neither"
     if sample.arm in CONTROL_ARMS:
-        for fact in ("treatment", "dose", "outcome"):
+        for fact in ("treatment", "dose", "outcome", "proliferation", "intrinsic_resistance"):
             if row[fact] is not None:
                 yield f"the control arm {sample.arm} receives no drug", fact, CONTROL_HAS
     if study.manifest.status == "ready":
         yield from _gaps(sample, row)
     yield from _exposure_problems(sample)
+    yield from _outcome_problems(sample)
     yield from _control_problems(facts, sample)
+    yield from _fate_problems(study, facts, row)
     yield from _line_problems(study, sample, row)
     yield from _source_problems(study, row)
 
@@ -85,6 +89,22 @@ def _exposure_problems(sample: SampleFacts) -> Iterator[Problem]:
         yield f"the arm {sample.arm} has met the drug", "exposure_days", "more than 0, or empty"
 
 
+def _outcome_problems(sample: SampleFacts) -> Iterator[Problem]:
+    allowed = OUTCOMES_OF_ARMS.get(str(sample.arm))
+    if sample.outcome and allowed is not None and sample.outcome not in allowed:
+        yield f"not what becomes of the arm {sample.arm}", "outcome", sorted(allowed)
+    if sample.arm == "primary" and sample.lesion == "recurrent":
+        yield "a primary lesion has not come back", "lesion", "the arm relapse, or another lesion"
+    if sample.outcome == "proliferating" and sample.proliferation == "none":
+        yield "the outcome says that the cells divided", "proliferation", "not none, or empty"
+    if sample.intrinsic_resistance == "established" and sample.outcome in {"responder", *FAILED}:
+        yield (
+            f"its resistance is established, and its outcome is {sample.outcome}",
+            "intrinsic_resistance",
+            "the one of both that the source supports",
+        )
+
+
 def _control_problems(facts: dict[str, SampleFacts], sample: SampleFacts) -> Iterator[Problem]:
     for control in sample.control_samples:
         if control not in facts:
@@ -103,6 +123,41 @@ def _control_problems(facts: dict[str, SampleFacts], sample: SampleFacts) -> Ite
             "control_samples",
             f"empty, or one of the arms {', '.join(sorted(COMPARED_ARMS))}",
         )
+
+
+def _fate_problems(
+    study: Study, facts: dict[str, SampleFacts], row: dict[str, Any]
+) -> Iterator[Problem]:
+    """The drug did one thing to a control, whichever treated sample says so."""
+    sample = facts[row["sample_id"]]
+    if sample.control_outcome is None:
+        return
+    failed = sample.control_outcome in FAILED
+    if sample.arm == "treated" and sample.outcome in FAILED and not failed:
+        yield (
+            f"the outcome of the treated cells is {sample.outcome}, and they are its counterparts",
+            "control_outcome",
+            sorted(FAILED),
+        )
+    for _, other in known_rows(study.samples):
+        said = facts[other["sample_id"]]
+        if other["sample_id"] == row["sample_id"]:
+            return  # what follows is compared from its own row
+        same = all(row[column] == other[column] for column in ("dose", "dose_unit"))
+        shared = set(sample.control_samples) & set(said.control_samples)
+        if said.control_outcome and shared and same and _course(sample) == _course(said):
+            if failed != (said.control_outcome in FAILED):
+                yield (
+                    f"{other['sample_id']} says {said.control_outcome} of the same control "
+                    f"{min(shared)!r} under the same drug",
+                    "control_outcome",
+                    "one thing that the drug does to a control in that time, at that dose",
+                )
+
+
+def _course(sample: SampleFacts) -> tuple[Any, ...]:
+    exposure = (sample.exposure_days_min, sample.exposure_days_max)
+    return sample.arm, sample.treatment, *exposure, sample.time_point
 
 
 def _line_problems(study: Study, sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:

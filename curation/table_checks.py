@@ -101,6 +101,7 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
         return
     files = dict(zip(study.samples["sample_id"], study.samples["file"], strict=True))
     matrices = study.manifest.matrices()
+    yield from _lines_of_cells(study)
     pairs = study.cells[["sample_id", "file"]].drop_duplicates()
     for line, (sample, file) in zip(pairs.index, pairs.to_numpy(), strict=True):
         if sample not in files:
@@ -130,6 +131,24 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
                 column="file",
                 value=file,
                 hint="Say `rule: cells` under `barcodes:` of the file in study.yaml",
+            )
+
+
+def _lines_of_cells(study: Study) -> Iterator[EvidenceError]:
+    """A label is of its sample's line: no cell of the sample is of another one."""
+    assert study.cells is not None
+    named = study.samples.dropna(subset="cell_line")
+    line_of = dict(zip(named["sample_id"], named["cell_line"], strict=True))
+    pairs = study.cells[["sample_id", "cell_line"]].dropna().drop_duplicates()
+    for row, (sample, line) in zip(pairs.index, pairs.to_numpy(), strict=True):
+        if line_of.get(sample, line) != line:
+            yield EvidenceError(
+                f"samples.csv says that {sample} is of the line {line_of[sample]}",
+                file=study.file_name("cells.csv.gz"),
+                row=int(row),
+                column="cell_line",
+                value=line,
+                allowed=f"{line_of[sample]}; a sample of several lines names none",
             )
 
 
@@ -177,6 +196,14 @@ def dose_response_problems(study: Study) -> Iterator[EvidenceError]:
                     allowed=sorted(study.manifest.sources) or "name it under `sources:` first",
                     **place,
                 )
+        if row["intrinsic_resistance"] == "established" and _same_text(study, row):
+            yield EvidenceError(
+                "the screen itself does not establish resistance: that takes a fact beyond its IC50",
+                column="intrinsic_source",
+                value=row["intrinsic_source"],
+                allowed="the source of such a fact, or no intrinsic_resistance",
+                **place,
+            )
         if (row["intrinsic_resistance"] is None) != (row["intrinsic_source"] is None):
             yield EvidenceError(
                 "intrinsic_resistance and intrinsic_source belong together",
@@ -185,3 +212,10 @@ def dose_response_problems(study: Study) -> Iterator[EvidenceError]:
                 allowed="both, or neither",
                 **place,
             )
+
+
+def _same_text(study: Study, row: dict[str, Any]) -> bool:
+    """Whether the source of the resistance is that of the IC50, under whatever key."""
+    sources = study.manifest.sources
+    screen, beyond = (sources.get(row[column]) for column in ("source", "intrinsic_source"))
+    return screen is not None and beyond is not None and screen.ref == beyond.ref

@@ -10,7 +10,7 @@ what that paper leaves open has a rule of its own, which takes the lower tier.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "IC50_RULE",
     "LABEL_RULES",
     "MALIGNANT_ONLY",
+    "OUTCOMES_OF_ARMS",
     "STAR_RULES",
     "LabelRule",
     "MeasuredLine",
@@ -44,6 +45,16 @@ MALIGNANT_ONLY = frozenset({"patient_tumour", "pbmc", "bone_marrow"})
 
 SURVIVED = frozenset({"survived", "proliferating"})
 FAILED = frozenset({"died", "arrested", "arrested_or_died"})
+OF_PATIENTS = frozenset({"responder", "non_responder", "relapsed"})
+OUTCOMES_OF_ARMS = {
+    "treated": SURVIVED | FAILED,
+    "resistant_line": SURVIVED | FAILED,
+    "surviving_lineage": SURVIVED,
+    "lost_lineage": FAILED,
+    **dict.fromkeys(PATIENT_ARMS | {"primary"}, OF_PATIENTS),
+    "relapse": OF_PATIENTS - {"responder"},
+}
+"""What can have become of the cells of an arm, or of its patient; controls have no outcome."""
 EVERY_RULE = "every_rule"
 """What a `Missing` names where no rule can look at the sample."""
 
@@ -116,7 +127,8 @@ def _months(facts: SampleFacts) -> str:
 
 
 def _growing(facts: SampleFacts) -> bool:
-    return facts.proliferation == "proliferating"
+    said = facts.outcome if facts.proliferation is None else facts.proliferation
+    return said == "proliferating"
 
 
 STAR_RULES: tuple[StarRule, ...] = (
@@ -212,6 +224,8 @@ class LabelRule:
         What it gives. None as basis: the design of the treated sample.
     starred
         Whether a star rule grades the label.
+    otherwise
+        The fact that decides where the first is not known. None: no other.
     treated_arms
         Arms of the treated sample whose controls are labelled. Empty: the rule
         labels the sample that it looks at.
@@ -227,11 +241,21 @@ class LabelRule:
     starred: bool
     description: str
     treated_arms: frozenset[str] = frozenset()
+    otherwise: str | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Facts that the label rests on, apart from those of its stars."""
         return ("arm", *self.needs, *(("control_samples",) if self.treated_arms else ()))
+
+    def of(self, facts: SampleFacts) -> LabelRule:
+        """Give the rule with the fact that decides this sample."""
+        if self.otherwise is None or getattr(facts, self.decides) is not None:
+            return self
+        if getattr(facts, self.otherwise) not in self.outcomes:
+            return self
+        needs = tuple(self.otherwise if fact == self.decides else fact for fact in self.needs)
+        return replace(self, decides=self.otherwise, needs=needs)
 
 
 LABEL_RULES: tuple[LabelRule, ...] = (
@@ -255,8 +279,10 @@ LABEL_RULES: tuple[LabelRule, ...] = (
         "sensitive",
         None,
         False,
-        "controls of a treated sample, which the drug kills or arrests",
+        "controls of a treated sample, which the drug kills or arrests; where `control_outcome` is "
+        "not known, the `outcome` of the treated sample tells",
         treated_arms=frozenset({"treated"}),
+        otherwise="outcome",  # what became of the treated ones: the drug does that to controls
     ),
     LabelRule(
         "resistant_line",
@@ -389,6 +415,7 @@ def apply_rules(
             missing.append(Missing(facts.sample_id, EVERY_RULE, absent))
             continue
         for rule in LABEL_RULES:
+            rule = rule.of(facts)
             for target in _targets(rule, facts, samples):
                 absent = tuple(name for name in rule.needs if getattr(facts, name) is None)
                 if absent:

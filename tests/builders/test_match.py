@@ -58,3 +58,19 @@ def test_an_unknown_word_of_a_closed_list(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="unknown doublet 'two cells'") as caught:
         matched(tmp_path, "PC9", "two cells")
     assert "call: {two cells: WORD}" in str(caught.value)
+
+
+def test_a_cell_of_another_line_than_its_sample(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="cell AAAC is of the line A549") as caught:
+        matched(tmp_path, "A549")
+    error = caught.value
+    assert (error.file, error.row, error.column, error.value) == (
+        "GSE1/samples.csv",
+        2,
+        "cell_line",
+        "PC9",
+    )
+
+
+def test_a_cell_without_a_line_is_of_its_sample(tmp_path: Path) -> None:
+    assert matched(tmp_path, "NA").facts["cell_line"] == [None]

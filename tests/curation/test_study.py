@@ -164,7 +164,44 @@ def patient(**columns: str) -> dict[str, str]:
         *(
             (sample(arm=arm, **{fact: value}), fact, f"{arm} receives no drug")
             for arm in ("untreated", "vehicle", "parental")
-            for fact, value in (("treatment", "erlotinib"), ("outcome", "died"))
+            for fact, value in (
+                ("treatment", "erlotinib"),
+                ("outcome", "died"),
+                ("proliferation", "limited"),
+                ("intrinsic_resistance", "established"),
+            )
+        ),
+        *(
+            (treated(arm=arm, outcome=outcome), "outcome", f"not what becomes of the arm {arm}")
+            for arm, outcome in (
+                ("treated", "responder"),
+                ("resistant_line", "non_responder"),
+                ("surviving_lineage", "died"),
+                ("lost_lineage", "survived"),
+                ("on_treatment", "survived"),
+                ("relapse", "responder"),
+            )
+        ),
+        (patient(outcome="died"), "outcome", "not what becomes of the arm pre_treatment"),
+        (
+            patient(arm="primary", lesion="recurrent"),
+            "lesion",
+            "a primary lesion has not come back",
+        ),
+        (
+            treated(outcome="proliferating", proliferation="none"),
+            "proliferation",
+            "the outcome says that the cells divided",
+        ),
+        (
+            treated(outcome="died", intrinsic_resistance="established"),
+            "intrinsic_resistance",
+            "its resistance is established, and its outcome is died",
+        ),
+        (
+            patient(intrinsic_resistance="established"),
+            "intrinsic_resistance",
+            "its resistance is established, and its outcome is responder",
         ),
         (sample(dose="1", dose_unit="uM"), "dose", "receives no drug"),
         (sample(exposure_days="11"), "exposure_days", "untreated has not met the drug"),
@@ -236,6 +273,47 @@ def test_a_line_made_from_another_carries_its_name(tmp_path: Path) -> None:
     assert str(found.allowed).startswith("PC9: ")
 
 
+def test_treated_cells_and_their_control_have_one_fate(tmp_path: Path) -> None:
+    row = treated(outcome="died", control_samples="C", control_outcome="proliferating")
+    found = problem(write_study(tmp_path, [row, sample("C")]))
+    assert (found.row, found.column, found.value) == (2, "control_outcome", "proliferating")
+    assert (
+        found.problem == "the outcome of the treated cells is died, and they are its counterparts"
+    )
+    assert found.allowed == ["arrested", "arrested_or_died", "died"]
+
+
+OTHER_FATE = treated("T2", control_samples="C", control_outcome="proliferating")
+
+
+def test_samples_that_differ_in_the_fate_of_their_control(tmp_path: Path) -> None:
+    rows = [treated(control_samples="C", control_outcome="died"), OTHER_FATE, sample("C")]
+    found = problem(write_study(tmp_path, rows))
+    assert (found.row, found.column, found.value) == (3, "control_outcome", "proliferating")
+    assert found.problem == "T1 says died of the same control 'C' under the same drug"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"control_outcome": "arrested"},
+        {"treatment": "osimertinib"},
+        {"dose": "2", "dose_unit": "nM"},
+        {"exposure_days": "3"},
+        {"control_samples": "D"},
+        {"control_outcome": ""},
+    ],
+)
+def test_controls_whose_fate_may_differ(tmp_path: Path, columns: dict[str, str]) -> None:
+    rows = [
+        treated(control_samples="C", control_outcome="died"),
+        OTHER_FATE | columns,
+        sample("C"),
+        sample("D"),
+    ]
+    assert len(load_study(write_study(tmp_path, rows)).samples) == 4
+
+
 def test_a_control_of_no_known_arm_is_no_control(tmp_path: Path) -> None:
     rows = [treated(control_samples="C", control_outcome="died"), sample("C", arm="")]
     found = problem(write_study(tmp_path, rows, status="metadata"))
@@ -254,7 +332,7 @@ def test_an_excluded_study_needs_no_samples(tmp_path: Path) -> None:
     "arm", ["on_treatment", "relapse", "surviving_lineage", "lost_lineage", "pre_treatment"]
 )
 def test_controls_that_no_rule_reads(tmp_path: Path, arm: str) -> None:
-    row = treated(arm=arm, lesion="recurrent", control_samples="C", exposure_days="")
+    row = treated(arm=arm, outcome="", lesion="recurrent", control_samples="C", exposure_days="")
     found = problem(write_study(tmp_path, [row, sample("C")]))
     assert (found.column, found.row) == ("control_samples", 2)
     assert found.problem == f"no rule compares the arm {arm} with controls"
@@ -341,8 +419,10 @@ def test_files_of_a_study_that_is_not_ready_are_not_checked(tmp_path: Path) -> N
 # --- cells.csv.gz -----------------------------------------------------------------------
 
 
-def cell(barcode: str, sample_id: str = "T1", file: str = "counts.csv.gz") -> dict[str, str]:
-    return {"file": file, "barcode": barcode, "sample_id": sample_id}
+def cell(
+    barcode: str, sample_id: str = "T1", file: str = "counts.csv.gz", **facts: str
+) -> dict[str, str]:
+    return {"file": file, "barcode": barcode, "sample_id": sample_id} | facts
 
 
 def test_cells_of_samples(tmp_path: Path) -> None:
@@ -373,6 +453,12 @@ def test_cells_of_samples(tmp_path: Path) -> None:
             ("GSE1/cells.csv.gz", 2, "file"),
             "no step reads the rows of this file: its barcode rule is whole_file",
         ),
+        (
+            [cell("AC", cell_line="PC9"), cell("AG", cell_line="A549")],
+            [BY_CELLS],
+            ("GSE1/cells.csv.gz", 3, "cell_line"),
+            "samples.csv says that T1 is of the line PC9",
+        ),
         (None, [BY_CELLS], ("GSE1/samples.csv", 2, "sample_id"), "gives the sample no cell"),
         ([], [BY_CELLS], ("GSE1/cells.csv.gz", 1, None), "there is no header line"),
     ],
@@ -387,6 +473,12 @@ def test_cells_against_samples(
     found = problem(write_study(tmp_path, cells=cells, files=files))
     assert (found.file, found.row, found.column) == place
     assert message in found.problem
+
+
+def test_a_sample_that_names_no_line_may_hold_several(tmp_path: Path) -> None:
+    cells = [cell("AC", cell_line="PC9"), cell("AG", cell_line="A549"), cell("AT", cell_line="")]
+    folder = write_study(tmp_path, [treated(cell_line="")], cells=cells, files=[BY_CELLS])
+    assert load_study(folder).samples["cell_line"].isna().all()
 
 
 def test_each_sample_of_the_cells_rule_has_cells(tmp_path: Path) -> None:
@@ -412,6 +504,11 @@ def test_each_sample_of_the_cells_rule_has_cells(tmp_path: Path) -> None:
             {"intrinsic_resistance": "established", "intrinsic_source": "rumour"},
             "intrinsic_source",
             "not among the sources",
+        ),
+        (
+            {"intrinsic_resistance": "established", "intrinsic_source": "geo"},
+            "intrinsic_source",
+            "the screen itself does not establish resistance",
         ),
         ({"intrinsic_resistance": "established"}, "intrinsic_source", "belong together"),
         ({"intrinsic_source": "paper"}, "intrinsic_source", "belong together"),

@@ -9,7 +9,7 @@ from math import log
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from studies import CURATION, facts
 
@@ -58,7 +58,13 @@ STARS = [
     # Three: growth after more than six months.
     (given_days(183.001, **GROWING), "stars3_growth_after_six_months", 3),
     (given_days(184, **GROWING), "stars3_growth_after_six_months", 3),
+    (given_days(184, outcome="proliferating"), "stars3_growth_after_six_months", 3),
     # Open: more than six months without growth.
+    (
+        given_days(184, outcome="proliferating", proliferation="limited"),
+        "stars2_six_months_without_growth",
+        2,
+    ),
     (given_days(184), "stars2_six_months_without_growth", 2),
     (given_days(184, proliferation="none"), "stars2_six_months_without_growth", 2),
     (given_days(184, proliferation="limited"), "stars2_six_months_without_growth", 2),
@@ -250,6 +256,29 @@ def test_label_of_controls_follows_the_treated_sample(
     assert (verdict.rule_id, verdict.basis, verdict.facts_of) == (rule, basis, "S")
     assert (verdict.response, verdict.stars) == ("sensitive", None)
     assert {"control_outcome", "control_samples"} <= set(verdict.facts)
+
+
+@pytest.mark.parametrize(
+    ("arm", "outcome", "labelled"),
+    [
+        *(("treated", outcome, True) for outcome in ("died", "arrested", "arrested_or_died")),
+        ("treated", "survived", False),
+        ("treated", None, False),
+        ("resistant_line", "died", False),
+    ],
+)
+def test_what_became_of_treated_cells_tells_of_their_controls(
+    arm: str, outcome: str | None, labelled: bool
+) -> None:
+    treated = facts(arm, treatment="erlotinib", outcome=outcome, control_samples=("C",))
+    control = facts("untreated", sample_id="C")
+    verdicts, missing = apply_rules({"S": treated, "C": control})
+    assert [
+        (v.rule_id, v.response, v.facts) for v in verdicts if v.sample_id == "C"
+    ] == labelled * [
+        ("control_of_treated", "sensitive", ("arm", "treatment", "outcome", "control_samples"))
+    ]
+    assert ("control_outcome",) in [each.facts for each in missing] or labelled
 
 
 def test_both_sides_of_a_comparison_have_one_basis() -> None:
@@ -468,6 +497,8 @@ def test_another_fact_never_takes_stars_away(
     else:
         before = replace(sample, **{fact: None})
         after = replace(sample, **{fact: data.draw(FACTS[fact])})
+    # How they grew says more than that they divided.
+    assume(fact != "proliferation" or sample.outcome != "proliferating")
     assert stars_of(after) >= stars_of(before)
 
 
