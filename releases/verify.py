@@ -27,6 +27,8 @@ __all__ = ["Verified", "verify"]
 class Verified:
     """What `verify` read: all of it was right.
 
+    `files` and `bytes` are of all files, `release.json` and `datapackage.json` included.
+
     `partial` is true for a folder that holds a part of a release, as `pull` made it:
     the bytes of that part are right, and its content was not hashed again.
     """
@@ -89,12 +91,17 @@ def verify(folder: str | Path, *, workers: int = 1) -> Verified:
         release=root["release"],
         content_hash=root["content"]["hash"],
         files=len(files) + 2,
-        bytes=sum(file.bytes for file in files.values()),
+        bytes=sum(file.bytes for file in files.values())
+        + _sizes(folder / ROOT, folder / DESCRIPTOR),
         studies=len(root["studies"]),
         cells=cells,
         labels=labels,
         partial=pulled is not None,
     )
+
+
+def _sizes(*paths: Path) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 def _strangers(folder: Path, files: dict[str, NamedFile]) -> Iterator[CellResponseError]:

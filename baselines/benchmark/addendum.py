@@ -368,7 +368,7 @@ def read_results(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame]:
         raise ReleaseError(
             "there are no benchmark results here",
             file=folder,
-            hint="Run `cellresponse benchmark --out` on this folder first",
+            hint="Run `python cli.py benchmark --out` on this folder first",
         )
     manifest = _read_manifest(path)
     if not manifest.get("complete"):

@@ -78,13 +78,7 @@ def plan(release: Release, options: BenchmarkOptions) -> tuple[list[Job], list[d
     ReleaseError
         The release has no such task, or none that can be evaluated: with the reasons.
     """
-    chosen = tasks(
-        release,
-        track=TRACK_OF_TASKS.get(options.track, options.track),
-        by=options.by,
-        category=options.category,
-        drug=options.drug,
-    )
+    chosen = _tasks(release, options)
     if options.as_published & RESPLIT:
         return _all_as_published(release, chosen, options)
     jobs: dict[str, Job] = {}
@@ -105,6 +99,22 @@ def plan(release: Release, options: BenchmarkOptions) -> tuple[list[Job], list[d
     if not jobs:
         raise _nothing_left(release, options, problems)
     return list(jobs.values()), problems
+
+
+def _tasks(release: Release, options: BenchmarkOptions) -> list[Task]:
+    track = TRACK_OF_TASKS.get(options.track, options.track)
+    wanted = {"by": options.by, "category": options.category, "drug": options.drug}
+    try:
+        return tasks(release, track=track, **wanted)
+    except ReleaseError as error:
+        if track == options.track or error.column != "track":
+            raise
+        raise ReleaseError(
+            f"the track {options.track} uses the tasks of the track {track}, and {error.problem}",
+            column=error.column,
+            value=error.value,
+            allowed=error.allowed,
+        ) from None
 
 
 def _all_as_published(

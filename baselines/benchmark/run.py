@@ -85,18 +85,18 @@ def benchmark(
     refused: list[NotTrainable] = []
     finished = _run_all(release, waiting, options, addendum)
     for number, done in enumerate(finished, start=1):
-        work, name = done.work, done.work.contender.name
+        work, first = done.work, done.work.job.tasks[0]
+        said = f"{work.contender.name}: {first.task}, by {first.split}"
         if done.refused is None:
             for identity in work.identities:
                 addendum.write(identity, done.predictions)
-            said = f"{name}: {work.job.tasks[0].task}"
         else:
             refused.append(done.refused)
             reason = f"{done.refused.problem} ({done.refused.value})"
             addendum.write_not_evaluable(
                 [{"task": one.task, "split": one.split, "reason": reason} for one in work.job.tasks]
             )
-            said = f"{name}: {work.job.tasks[0].task}: not evaluable: {reason}"
+            said += f": not evaluable: {reason}"
         report(said, done=number, total=len(waiting))
     rows = score_addendum(addendum)
     if refused and not rows:

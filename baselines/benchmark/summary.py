@@ -45,7 +45,7 @@ def fold_means(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_lines(results: pd.DataFrame, folder: Path | None = None) -> Iterator[str]:
-    """Yield one line a track, split and contender: means over the tasks.
+    """Yield what is shown, then one line a track, split and contender: means over the tasks.
 
     Parameters
     ----------
@@ -61,6 +61,7 @@ def summary_lines(results: pd.DataFrame, folder: Path | None = None) -> Iterator
     runs = results.drop_duplicates(KEYS)[[*KEYS, "cells_hash"]]
     runs = runs.assign(weights_hash=runs["weights_hash"].astype(object))
     means = with_experiments(with_names(fold_means(results).merge(runs, on=KEYS)))
+    yield "Means over tasks of the mean over folds; `report` ranks by the pooled predictions:"
     yield f"{'track':<14}{'split':<13}{'model':<27} {'tasks':>6}" + "".join(
         f"{name:>19}" for name in SHOWN
     )

@@ -74,7 +74,7 @@ def report(folder: Path, out: Path | None = None, told: Report = silent) -> Path
         raise ReleaseError(
             "there are no results to report",
             file=folder / RESULTS,
-            hint="Run `cellresponse benchmark --out` on this folder first",
+            hint="Run `python cli.py benchmark --out` on this folder first",
         )
     results = with_tested_cells(results, folder)
     out = folder if out is None else out

@@ -6,6 +6,7 @@ lists samples that the folder does not name, else `study.yaml` where everything 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -43,6 +44,8 @@ from cellresponse.schema.storage import storage_errors
 __all__ = ["Pinned", "pin_study", "pinned_lines"]
 
 PINNABLE = ("metadata", "ready")
+KNOWN_GENES = frozenset({"ACTB", "GAPDH", "MALAT1", "Actb", "Gapdh", "Malat1"})
+GENE_ID = re.compile(r"ENS[A-Z]*G[0-9]{11}(\.[0-9]+)?$")
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,20 @@ def _require_fit(
             names, sources, _ = open_sources(coming, paths, Path(scratch))
             for done, (name, source) in enumerate(zip(names, sources, strict=True)):
                 report(f"{study.study_id}/{name}: counts", done=done, total=len(names))
+                _require_cells(source)
                 _require_counts(source)
+
+
+def _require_cells(source: CountSource) -> None:
+    """No gene reference is at hand here, but what is named like a gene is no cell."""
+    genes = [name for name in source.barcodes if name in KNOWN_GENES or GENE_ID.match(name)]
+    if genes:
+        raise SourceFileError(
+            f"{len(genes):,} of its {len(source.barcodes):,} cells are named like genes",
+            file=source.name,
+            value=genes[0],
+            hint="Say in the file's options which way round the table is: `orientation`",
+        )
 
 
 def _require_counts(source: CountSource) -> None:

@@ -89,7 +89,7 @@ def test_results_of_other_options_or_tracks_are_not_mixed(other, first):
     named = (pairs["track"] == "pooled") & (pairs["first"] == "mlp") & (pairs["second"] == "svc")
     assert pairs[named]["difference"].tolist() == [pytest.approx(np.mean(LOW) - np.mean(HIGH))]
     lines = list(summary_lines(results))
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert sum("0.804" in line for line in lines) == 1
 
 

@@ -82,6 +82,16 @@ def test_dry_run_sends_nothing(hub: LoopbackHub, published: None, results: Path)
     assert publish(results, REPO).bytes == counted.bytes
 
 
+def test_dry_run_without_a_connection(hub: LoopbackHub, results: Path) -> None:
+    hub.faults.append(Fault("refs", cut=0))
+    said: list[str] = []
+    counted = publish(results, REPO, dry_run=True, report=lambda line, **_: said.append(line))
+    assert (counted.release, counted.files) == ("demo-bench.1", len(files(results)))
+    assert said == [
+        "there is no connection to the Hub: counted as if org/data held demo and no results of it"
+    ]
+
+
 def test_same_results_get_one_tag_and_others_the_next(
     hub: LoopbackHub, published: None, results: Path, demo_release: Release
 ) -> None:

@@ -229,6 +229,21 @@ def test_values_that_are_no_counts(geo: LoopbackGeo, tmp_path: Path) -> None:
     assert "does not hold raw counts" in refused(curation, CountsError)
 
 
+def test_a_table_that_is_read_the_wrong_way_round(geo: LoopbackGeo, tmp_path: Path) -> None:
+    published = series()
+    ids = [f"ENSG{number:011d}" for number in range(len(NAMES))]
+    for name in published.samples[0].files:
+        published.samples[0].files[name] = dense_csv(
+            counts(1, 12), ids, [f"c{i}" for i in range(12)]
+        )
+    curation = prepare(geo, tmp_path / "curation", published)
+    path = curation / STUDY / "study.yaml"
+    path.write_text(path.read_text().replace("features_by_cells", "cells_by_features", 1))
+    message = refused(curation, SourceFileError)
+    assert f"{len(NAMES):,} of its {len(NAMES):,} cells are named like genes" in message
+    assert "which way round the table is" in message
+
+
 def test_barcodes_that_do_not_match(geo: LoopbackGeo, curation: Path) -> None:
     folder = curation / STUDY
     text = (folder / "study.yaml").read_text()
