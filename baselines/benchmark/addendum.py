@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from cellresponse import __version__
 from cellresponse.releases.canonical import canonical_json, file_sha256, own_digest
+from cellresponse.releases.layout import ROOT
 from cellresponse.schema.errors import ReleaseError
 from cellresponse.schema.results import Predictions, Results
 from cellresponse.schema.storage import storage_errors
@@ -141,15 +142,15 @@ class Addendum:
     Parameters
     ----------
     folder
-        Made when it is not there.
+        Made by the first writing, where it is not there.
     release, release_hash
         Name and content hash of the release.
 
     Raises
     ------
     ReleaseError
-        The folder holds results of another release, of another version of the code, or of
-        an older format.
+        The folder is a release, or holds results of another release, of another version of
+        the code, or of an older format.
     StorageError
         The folder cannot be written.
     """
@@ -158,12 +159,28 @@ class Addendum:
         self.folder = folder
         self.release = release
         self.release_hash = release_hash
+        self._begun = False
         self._refuse_others()
-        with storage_errors(folder):
-            (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> None:
+        """Make the folder, or say that its results are not complete; before anything is written.
+
+        A run that is refused before leaves finished results as they are.
+        """
+        if self._begun:
+            return
+        with storage_errors(self.folder):
+            (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
             self._write_manifest(complete=False)
+        self._begun = True
 
     def _refuse_others(self) -> None:
+        if (self.folder / ROOT).exists():
+            raise ReleaseError(
+                "is a release, which stays as it is",
+                file=self.folder,
+                hint="Name another folder for the results",
+            )
         path = self.folder / MANIFEST
         if not path.exists():
             return
@@ -213,6 +230,7 @@ class Addendum:
 
     def write_not_evaluable(self, problems: list[dict[str, str]]) -> None:
         """Name the tasks and splits that could not be run, with the reason."""
+        self.begin()
         table = pd.DataFrame(problems, columns=["task", "split", "reason"])
         path = self.folder / NOT_EVALUABLE
         if path.exists():
@@ -222,6 +240,7 @@ class Addendum:
 
     def write_cells(self, cells: pd.DataFrame) -> None:
         """Keep what is known of the cells of a run: cell_id, cancer_type, response, study_id."""
+        self.begin()
         path = self.folder / CELLS
         if path.exists():
             cells = pd.concat([pd.read_csv(path), cells])
@@ -230,6 +249,7 @@ class Addendum:
 
     def write_runtime(self, measured: Runtime) -> None:
         """Keep what a step took; what was measured before stays."""
+        self.begin()
         path = self.folder / RUNTIME
         row = pd.DataFrame([asdict(measured)])
         with storage_errors(self.folder):
@@ -244,6 +264,7 @@ class Addendum:
 
     def write(self, identity: Identity, folds: Iterable[FoldPrediction]) -> None:
         """Write the predictions of every fold, whole or not at all."""
+        self.begin()
         folds = list(folds)
         schema = arrow_schema(Predictions).with_metadata(
             {
@@ -295,6 +316,7 @@ class Addendum:
         pandas.DataFrame
             The results, in canonical order.
         """
+        self.begin()
         schema = arrow_schema(Results)
         table = pa.Table.from_pylist(rows, schema=schema).sort_by(
             [

@@ -123,6 +123,9 @@ def contenders(
         An unknown name, or weights that are missing or wrong.
     """
     _require_known(options.models)
+    for name in options.models:
+        if name not in (*COMPARATORS, *PROMPTS):
+            _weights_of(name, options.weights)  # told before the first model takes its hours
     wanted = sorted(set(cell_ids))
     found: list[Contender] = []
     for name in options.models or tuple(COMPARATORS):
@@ -198,6 +201,7 @@ def _embedded(
     mark = hashlib.sha256(f"{opened.weights_hash} {published} {cells}".encode()).hexdigest()
     file = addendum.folder / EMBEDDINGS / f"{name.replace('@', '-')}-{mark[:16]}.parquet"
     if not file.exists():
+        addendum.begin()
         file.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         embed_release(

@@ -121,6 +121,13 @@ def make_options(
         ),
         **given,
     )
+    if options.strategy == "lora" and (patience is not None or options.harmony):
+        raise ReleaseError(
+            "adapters are trained for a fixed number of epochs, on tokens of counts",
+            column="--strategy lora",
+            value="--harmony" if options.harmony else f"--patience {patience}",
+            hint="Leave it out, or take --strategy frozen",
+        )
     if (options.track == "few-shot") != (options.shots is not None):
         raise ReleaseError(
             "the few-shot track, and no other, takes a number of labelled cells",

@@ -121,6 +121,7 @@ def answers_of(
         columns=["cell_id", "response", "note", "reasoning"],
     )
     path = folder / f"{name}-{_mark([*asking, *ids])}.csv"
+    addendum.begin()
     with storage_errors(folder):
         folder.mkdir(exist_ok=True)
         table.to_csv(path, index=False)

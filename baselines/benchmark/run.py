@@ -87,12 +87,13 @@ def benchmark(
     for number, done in enumerate(finished, start=1):
         work, first = done.work, done.work.job.tasks[0]
         said = f"{work.contender.name}: {first.task}, by {first.split}"
-        if done.refused is None:
+        reason = done.reason()
+        if reason is None:
             for identity in work.identities:
                 addendum.write(identity, done.predictions)
         else:
-            refused.append(done.refused)
-            reason = f"{done.refused.problem} ({done.refused.value})"
+            if done.refused is not None:
+                refused.append(done.refused)
             addendum.write_not_evaluable(
                 [{"task": one.task, "split": one.split, "reason": reason} for one in work.job.tasks]
             )
@@ -173,6 +174,14 @@ class _Done:
     work: _Work
     predictions: list[FoldPrediction]
     refused: NotTrainable | None = None
+
+    def reason(self) -> str | None:
+        """Say why nothing can be scored; None: something can."""
+        if self.refused is not None:
+            return f"{self.refused.problem} ({self.refused.value})"
+        if not any(len(fold.cells) for fold in self.predictions):
+            return "every cell was dropped, as published"
+        return None
 
     def add(
         self,

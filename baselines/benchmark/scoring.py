@@ -60,7 +60,14 @@ def score_predictions(
         Rows of `schema.results.Predictions`.
     release_hash
         Content hash of the release.
+
+    Returns
+    -------
+    list of dict
+        Columns of `schema.results.Results`; empty where a published fault dropped every cell.
     """
+    if predictions.empty:
+        return []
     sensitive = (predictions["response"] == "sensitive").to_numpy(bool)
     samples = predictions["sample_id"].to_numpy(str)
     probability = predictions["probability"].to_numpy(np.float64)

@@ -289,6 +289,7 @@ def by_sample(
     keys = np.array([f"{sample}\0{label}" for sample, label in zip(samples, truth, strict=True)])
     _, first, index = np.unique(keys, return_index=True, return_inverse=True)
     cells = np.bincount(index)
-    means = np.clip(np.bincount(index, probability) / cells, 0, 1)
-    ranked = None if ranks is None else np.bincount(index, ranks) / cells
+    # Rounded as ranks are: the last bits of a mean would break ties of samples.
+    means = np.round(np.clip(np.bincount(index, probability) / cells, 0, 1), 9)
+    ranked = None if ranks is None else np.round(np.bincount(index, ranks) / cells, 9)
     return score(truth[first], means, ranked), len(first)

@@ -109,7 +109,7 @@ def _read(file: Path) -> pd.DataFrame:
         rows = (
             pd.read_csv(file, dtype={"fold": str})
             if file.suffix == ".csv"
-            else pq.read_table(file).to_pandas()
+            else pq.read_table(file).to_pandas(ignore_metadata=True)  # an index of its own
         )
     except FileNotFoundError:
         raise ReleaseError("there is no such file", file=file) from None

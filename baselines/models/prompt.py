@@ -399,6 +399,6 @@ def _judgements(reply: str, waiting: dict[int, tuple[str, str]]) -> Iterator[tup
         response = entry.get("response")
         # Two answers about a cell are none.
         clear = numbers.count(number) == 1 and response in ("sensitive", "resistant")
-        if clear and number in waiting:
+        if clear and type(number) is int and number in waiting:
             reasoning = str(entry.get("reasoning", ""))
             yield number, Answer(waiting[number][0], response == "sensitive", "", reasoning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,13 +88,18 @@ def pretrain(
     Raises
     ------
     ModelError
-        The model has no objective here, or the release has too few human cells.
+        The model has no objective here, the learning rate is none, or the release has too few
+        human cells.
     StorageError
         The folder is there already.
     """
     options = options or PretrainOptions()
     if model not in OBJECTIVES:
         raise ModelError("cannot be pretrained here", value=model, allowed=list(OBJECTIVES))
+    if not 0 < options.learning_rate < math.inf:  # nan is neither
+        raise ModelError(
+            "is no learning rate", value=str(options.learning_rate), allowed="a number above 0"
+        )
     if out.exists():
         raise StorageError("is there already", file=out, hint="Name another folder, or remove it")
     partial = out.with_name(f".{out.name}.partial")

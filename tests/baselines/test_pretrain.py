@@ -200,3 +200,11 @@ def test_vocabulary_of_a_model_without_genes_is_refused(tmp_path: Path) -> None:
         write_vocabulary("minilm", genes, tmp_path)
     with pytest.raises(ModelError, match="no gene has a name that uce reads"):
         write_vocabulary("uce", genes, tmp_path)
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0"])
+def test_a_learning_rate_that_is_none(tmp_path: Path, run: Run, rate: str) -> None:
+    given = ("--model", "scgpt", "--release", tmp_path, "--out", tmp_path / "out")
+    code, _, stderr = run("models", "pretrain", *given, "--learning-rate", rate)
+    assert code == 1
+    assert "is no learning rate" in stderr

@@ -101,7 +101,7 @@ def test_one_run_of_two_versions_is_not_averaged(
 def test_the_summary_counts_what_the_report_counts(tmp_path: Path) -> None:
     write(tmp_path / "r", "a", "b", "c", wrong=0)
     results = write(tmp_path / "r", "d", wrong=4, shift=1)
-    _, line = summary_lines(results, tmp_path / "r")
+    *_, line = summary_lines(results, tmp_path / "r")
     assert line.split() == ["pooled", "cell", "svc", "2", "0.750", "0.750", "0.750"]
     told = with_tested_cells(results, tmp_path / "r")
     (advice,) = recommendations(told).to_dict("records")
@@ -111,3 +111,10 @@ def test_the_summary_counts_what_the_report_counts(tmp_path: Path) -> None:
     )
     write_card(tmp_path / "card", manifest, leaderboard(told), recommendations(told))
     assert "| pooled | cell | svc | 2 | 0.750 | 0.750 |" in (tmp_path / "card").read_text()
+
+
+def test_a_release_is_no_folder_for_results(tmp_path: Path) -> None:
+    (tmp_path / "release.json").write_text("{}")
+    with pytest.raises(ReleaseError, match="is a release, which stays as it is"):
+        write(tmp_path, "t")
+    assert [path.name for path in tmp_path.iterdir()] == ["release.json"]

@@ -156,6 +156,17 @@ def test_published_faults(endpoint: Endpoint, demo_release: Release, tmp_path: P
     assert pooled(found, "auroc")["value"] == pytest.approx(float(expected))
 
 
+def test_a_run_whose_cells_are_all_dropped(
+    endpoint: Endpoint, demo_release: Release, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda *_: "sorry"
+    found = benchmark(demo_release, chosen(endpoint, "dropped-cells"), tmp_path)
+    assert set(found["model"]) == {"majority"}
+    named = pd.read_csv(tmp_path / "not_evaluable.csv")
+    assert named["reason"].tolist() == ["every cell was dropped, as published"]
+    assert set(benchmark(demo_release, chosen(endpoint), tmp_path)["strategy"]) >= {"prompt"}
+
+
 def predictions_of_all(release: Release, endpoint: Endpoint, folder: Path) -> pd.DataFrame:
     benchmark(release, chosen(endpoint), folder)
     return predictions(folder)

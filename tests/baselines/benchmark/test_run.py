@@ -207,11 +207,31 @@ def test_copied_controls_raise_published_scores_and_leave_ours(results, demo_rel
         ({"models": ("majority@random",)}, ModelError, "no such model"),
         ({"models": ("geneformer",)}, ModelError, "weights of geneformer are missing"),
         ({"shots": 3}, ReleaseError, "few-shot"),
+        ({"strategy": "lora", "patience": 5}, ReleaseError, "fixed number of epochs.*--patience 5"),
+        ({"strategy": "lora", "harmony": True}, ReleaseError, "tokens of counts.*--harmony"),
     ],
 )
 def test_what_cannot_be_run_is_one_clear_error(demo_release, tmp_path, wrong, error, message):
     with pytest.raises(error, match=message):
         benchmark(demo_release, options(**wrong), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_refused_run_leaves_finished_results_as_they_are(results, demo_release):
+    _, folder = results
+    before = (folder / "manifest.json").read_bytes()
+    for wrong in ("majorty", "geneformer"):
+        with pytest.raises(ModelError):
+            benchmark(demo_release, options(models=("majority", wrong)), folder)
+    assert (folder / "manifest.json").read_bytes() == before
+    read_results(folder)
+
+
+def test_a_track_without_tasks_names_both_tracks(mini_release, tmp_path):
+    with pytest.raises(
+        ReleaseError, match=r"track zero-shot uses the tasks of the track external.* no such task"
+    ):
+        benchmark(mini_release, options(track="zero-shot", drug=None), tmp_path / "none")
 
 
 def test_results_of_another_release_are_refused(results, mini_release, demo_release):

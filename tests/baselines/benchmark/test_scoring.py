@@ -98,7 +98,7 @@ def test_a_submitted_constant_is_exactly_a_half(tmp_path: Path) -> None:
 def test_a_folder_of_the_older_format_is_refused(tmp_path: Path) -> None:
     from cellresponse.releases.canonical import canonical_json, read_json
 
-    Addendum(tmp_path, "r", RELEASE)
+    Addendum(tmp_path, "r", RELEASE).begin()
     manifest = read_json(tmp_path / "manifest.json")
     del manifest["format"]
     (tmp_path / "manifest.json").write_bytes(canonical_json(manifest))

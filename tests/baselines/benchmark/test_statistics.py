@@ -97,6 +97,19 @@ def test_two_samples_give_no_interval():
     assert intervals(truth, np.array([0.9, 0.1]), np.array(["a", "b"]), seed=0) == {}
 
 
+def test_rounding_breaks_no_tie_of_samples():
+    """A third, summed 1, 2, ... times over and divided again, differs in its last bit."""
+    rows = 40
+    samples = np.repeat([f"s{n:02}" for n in range(rows)], np.arange(1, rows + 1))
+    truth = np.repeat(np.arange(rows) % 3 == 0, np.arange(1, rows + 1))
+    same = np.full(len(samples), 0.1)
+    assert len(set(np.bincount(np.unique(samples, return_inverse=True)[1], same))) > 1
+    for ranks in (None, same):
+        scores, units = by_sample(truth, same, samples, ranks)
+        found = {s.metric: s.value for s in scores}
+        assert (units, found["auroc"], found["auprc"]) == (rows, 0.5, 14 / rows)
+
+
 def test_samples_are_scored_by_their_mean():
     truth = np.array([True, True, False, False])
     scores, units = by_sample(truth, np.array([0.9, 0.3, 0.1, 0.7]), np.array(list("aabb")))

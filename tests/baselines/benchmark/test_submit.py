@@ -15,7 +15,7 @@ from cellresponse.baselines.report.page import report
 from cellresponse.baselines.report.publish import publish
 from cellresponse.releases.hub.push import push
 from cellresponse.releases.release import Release
-from cellresponse.schema.errors import ReleaseError
+from cellresponse.schema.errors import Problems, ReleaseError
 
 
 def options(**more):
@@ -94,3 +94,15 @@ def test_a_submission_alone_is_published(hub, demo_release, rows, tmp_path):
 def test_a_submission_is_never_as_published(demo_release, rows, tmp_path, faults):
     with pytest.raises(ReleaseError, match=r"--submit, --as-published.*Leave out"):
         send(demo_release, rows, tmp_path / "out", as_published=frozenset(faults))
+
+
+def test_rows_are_counted_whatever_index_the_file_has(demo_release, rows, tmp_path):
+    wrong = rows.assign(split=rows["split"].where(rows.index != 3, "nowhere"))
+    wrong.index = wrong["cell_id"].rename("barcode")
+    with pytest.raises(Problems, match=r"row 5, .*no such task and split"):
+        send(demo_release, wrong, tmp_path / "out")
+
+
+def test_an_index_of_the_file_may_be_a_column(demo_release, rows, tmp_path):
+    found = send(demo_release, rows.set_index("cell_id"), tmp_path / "out")
+    assert set(found["model"]) == {"theirs"}

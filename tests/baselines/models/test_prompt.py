@@ -92,7 +92,18 @@ def test_cells_that_a_reply_leaves_out_are_asked_again(endpoint: Endpoint, tmp_p
     assert [numbers_of(body) for body in endpoint.bodies] == [[1, 2, 3, 4], [2, 3, 4]]
 
 
-@pytest.mark.parametrize("reply", ["", "I cannot say.", "[]", '{"cells": 3}', '{"cells": [1]}'])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "I cannot say.",
+        "[]",
+        '{"cells": 3}',
+        '{"cells": [1]}',
+        '{"cells": [{"cell": [1], "response": "sensitive"}]}',
+        '{"cells": [{"cell": true, "response": "sensitive"}]}',
+    ],
+)
 def test_a_cell_without_an_answer_says_why(endpoint: Endpoint, tmp_path: Path, reply: str) -> None:
     endpoint.reply = lambda body, numbers: reply
     options = PromptOptions(base_url=endpoint.url, attempts=2)
