@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cellresponse.builders.genes import FeatureMap, GeneAxis
 from cellresponse.builders.quality import CellQuality
+from cellresponse.builders.raw_counts import MAX_COUNT, sum_repeats
 from cellresponse.releases.row_sums import add_row_sums
+from cellresponse.schema.errors import CountsError
 
 __all__ = ["AxisMap", "measure"]
 
@@ -37,12 +39,18 @@ class AxisMap:
         uint32, two of shape (features,): a cell's sums are its counts, each times the
         weight of its gene; features outside the axis have 0. The last `MITO_BITS` bits of
         the second count mitochondrial genes, all others are as good as random.
+    gene_ids
+        Ids of the axis, for messages.
+    file
+        The file's name in the manifest, for messages.
     """
 
     features: FeatureMap
     genes: int
     mitochondrial: NDArray[np.int64]
     weights: tuple[NDArray[np.uint32], NDArray[np.uint32]]
+    gene_ids: tuple[str, ...]
+    file: str | None = None
 
     @classmethod
     def of(cls, features: FeatureMap, axis: GeneAxis) -> AxisMap:
@@ -56,7 +64,7 @@ class AxisMap:
         second = (random.astype(np.uint32) << np.uint32(MITO_BITS)) + mitochondrial.astype(
             np.uint32
         )
-        return cls(features, len(axis), mitochondrial, (first, second))
+        return cls(features, len(axis), mitochondrial, (first, second), axis.ids)
 
     @cached_property
     def finds_genes(self) -> bool:
@@ -87,6 +95,11 @@ class AxisMap:
         -------
         csr_array
             int32, shape (cells, genes), genes rising within a row.
+
+        Raises
+        ------
+        CountsError
+            A sum is larger than int32 holds.
         """
         if self.is_identity:
             return sp.csr_array(
@@ -101,9 +114,19 @@ class AxisMap:
             indptr, columns, data = before[counts.indptr], columns[kept], counts.data[kept]
         mapped = sp.csr_array((data, columns, indptr), shape=(counts.shape[0], self.genes))
         if not self.keeps_order:
-            mapped = mapped.tocsc().tocsr()
-            mapped.sum_duplicates()
+            mapped = sum_repeats(mapped.tocsc().tocsr(), self._large_sum)
         return mapped
+
+    def _large_sum(self, _: int, column: int, total: int) -> CountsError:
+        ids = self.features.columns == column
+        return CountsError(
+            f"the {int(ids.sum())} features that are gene {self.gene_ids[column]!r} add up, in one "
+            "cell, to",
+            file=self.file,
+            value=total,
+            allowed=f"sums from 0 to {MAX_COUNT}",
+            hint="Check that the file holds raw counts",
+        )
 
 
 def measure(

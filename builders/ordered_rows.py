@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cellresponse.builders.match import Matched
-from cellresponse.builders.raw_counts import RawCountTest
+from cellresponse.builders.raw_counts import RawCountTest, large_sum, sum_repeats
 from cellresponse.builders.read import CellBlocks, CountSource, CsrBlock, Triplet
 from cellresponse.builders.spill import Spill
+from cellresponse.schema.errors import CountsError
 
 __all__ = ["RankedFile", "Segment", "ordered_rows", "rank_cells"]
 
@@ -127,7 +129,8 @@ def ordered_rows(
     Raises
     ------
     CountsError
-        At the first value that is no raw count.
+        At the first value that is no raw count, or where the values of one cell and
+        feature add up to more than a count can be.
     """
     with ExitStack() as spills:
         spilled: dict[int, Spill] = {}
@@ -138,11 +141,12 @@ def ordered_rows(
                     yield segment.file, start, counts
                 continue
             if segment.file not in spilled:
-                spill = Spill(scratch / str(segment.file), len(file.source.features.ids))
+                folder, features = scratch / str(segment.file), file.source.features.ids
+                spill = Spill(folder, len(features), partial(_large_sum, file))
                 spilled[segment.file] = spills.enter_context(spill)
                 _spill(file, spill)
             for start, counts in spilled[segment.file].rows(segment.start, segment.stop):
-                yield segment.file, start, _canonical(counts)
+                yield segment.file, start, _canonical(counts, file, start)
 
 
 def _once(segments: list[Segment], segment: Segment) -> bool:
@@ -160,7 +164,8 @@ def _streamed(file: RankedFile) -> Iterator[tuple[int, sp.csr_array]]:
         if not kept.all():
             counts, ranks = counts[kept], ranks[kept]
         if len(ranks):
-            yield int(ranks[0]), _canonical(counts)
+            start = int(ranks[0])
+            yield start, _canonical(counts, file, start)
 
 
 def _matrix(block: CsrBlock, counts: NDArray[np.int32], n_features: int) -> sp.csr_array:
@@ -187,11 +192,15 @@ def _pieces(source: CountSource) -> Iterator[CsrBlock | Triplet]:
     return source.blocks() if isinstance(source, CellBlocks) else source.triplets()
 
 
-def _canonical(counts: sp.csr_array) -> sp.csr_array:
+def _canonical(counts: sp.csr_array, file: RankedFile, start: int) -> sp.csr_array:
     """Sort features within rows and sum repeats."""
     if not counts.has_canonical_format:
         if not counts.has_sorted_indices:
             # Transposing twice sorts in linear time; scipy's own sort is ten times slower.
             counts = counts.tocsc().tocsr()
-        counts.sum_duplicates()
+        counts = sum_repeats(counts, lambda row, *place: _large_sum(file, start + row, *place))
     return counts
+
+
+def _large_sum(file: RankedFile, rank: int, feature: int, total: int) -> CountsError:
+    return large_sum(file.source, int(np.flatnonzero(file.ranks == rank)[0]), feature, total)

@@ -7,17 +7,26 @@ looked at again, to say what it holds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cellresponse.builders.normalisation import Sample, recognise
 from cellresponse.builders.read.source import CellBlocks, CountSource, CsrBlock, Triplet
 from cellresponse.schema.errors import CountsError
 
-__all__ = ["MAX_COUNT", "RawCountTest", "as_counts"]
+__all__ = [
+    "MAX_COUNT",
+    "RawCountTest",
+    "as_counts",
+    "large_sum",
+    "require_sums",
+    "sum_repeats",
+]
 
 MAX_COUNT = int(np.iinfo(np.int32).max)
 SAMPLE_CELLS = 500
@@ -46,8 +55,9 @@ def as_counts(values: NDArray[Any]) -> NDArray[np.int32] | None:
     """
     if values.size == 0:
         return values.astype(np.int32)
-    # NaN makes both comparisons false, so it needs no pass of its own.
-    if not (values.min() >= 0 and values.max() <= MAX_COUNT):
+    # NaN makes both comparisons false, so it needs no pass of its own. As Python's numbers: beside
+    # a float32, numpy rounds the largest int32 up.
+    if not (values.min().item() >= 0 and values.max().item() <= MAX_COUNT):
         return None
     if values.dtype.kind != "f":
         return values.astype(np.int32, copy=False)
@@ -64,6 +74,55 @@ def as_counts(values: NDArray[Any]) -> NDArray[np.int32] | None:
         if not np.array_equal(again, given[piece]):
             return None
     return counts
+
+
+def sum_repeats(
+    counts: sp.csr_array, refusal: Callable[[int, int, int], CountsError]
+) -> sp.csr_array:
+    """Sum the values of repeated places; rows without any are given back as they are.
+
+    Parameters
+    ----------
+    counts
+        int32, columns sorted within rows; may be changed.
+    refusal
+        Makes the error for the row, the column and the sum of a place.
+
+    Raises
+    ------
+    CountsError
+        A sum is larger than int32 holds.
+    """
+    if counts.has_canonical_format:
+        return counts
+    if counts.data.sum(dtype=np.int64) > MAX_COUNT:
+        places = (counts.indices.copy(), counts.indptr.copy())
+        wide = sp.csr_array((counts.data.astype(np.int64), *places), shape=counts.shape)
+        wide.sum_duplicates()
+        require_sums(wide, refusal)
+    counts.sum_duplicates()
+    return counts
+
+
+def require_sums(sums: sp.csr_array, refusal: Callable[[int, int, int], CountsError]) -> None:
+    """Refuse sums, int64, of which one is larger than int32 holds."""
+    large = np.flatnonzero(sums.data > MAX_COUNT)
+    if large.size:
+        row = int(np.searchsorted(sums.indptr, large[0], side="right")) - 1
+        raise refusal(row, int(sums.indices[large[0]]), int(sums.data[large[0]]))
+
+
+def large_sum(source: CountSource, cell: int, feature: int, total: int) -> CountsError:
+    """Make the error for a cell and feature whose values add up to more than int32 holds."""
+    barcode, gene = source.barcodes[cell], source.features.ids[feature]
+    return CountsError(
+        f"the values of barcode {barcode!r} (cell {cell + 1}), feature {gene!r} (feature "
+        f"{feature + 1}) add up to",
+        file=source.name,
+        value=total,
+        allowed=f"sums from 0 to {MAX_COUNT}",
+        hint="The file names a cell and feature more than once: check that this is meant",
+    )
 
 
 @dataclass(frozen=True)
@@ -151,6 +210,8 @@ class RawCountTest:
 
 
 def _is_count(values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        values = values.astype(np.result_type(values, np.float64), copy=False)
     fits: NDArray[np.bool_] = (values >= 0) & (values <= MAX_COUNT) & (np.rint(values) == values)
     return fits
 

@@ -7,13 +7,16 @@ enough to be sorted in memory. This is the extra pass that gene-major input cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+
+from cellresponse.builders.raw_counts import MAX_COUNT, require_sums
+from cellresponse.schema.errors import CountsError
 
 __all__ = ["BUCKET", "Spill"]
 
@@ -30,11 +33,17 @@ class Spill:
         Scratch folder; it is made, and removed by `close`.
     n_features
         Features of the file.
+    refusal
+        Makes the error for the rank, the feature and the sum of repeats that is larger
+        than int32 holds.
     """
 
-    def __init__(self, folder: Path, n_features: int) -> None:
+    def __init__(
+        self, folder: Path, n_features: int, refusal: Callable[[int, int, int], CountsError]
+    ) -> None:
         self._folder = folder
         self._n_features = n_features
+        self._refusal = refusal
         folder.mkdir(parents=True)
 
     def add(
@@ -58,6 +67,11 @@ class Spill:
         """Yield (first rank, counts over the file's features) of the ranks start to stop.
 
         Features rise within a row, and repeats are summed.
+
+        Raises
+        ------
+        CountsError
+            A sum of repeats is larger than int32 holds.
         """
         for low in range(start - start % BUCKET, stop, BUCKET):
             first, last = max(low, start), min(low + BUCKET, stop)
@@ -67,8 +81,13 @@ class Spill:
         path = self._path(low // BUCKET)
         records = np.fromfile(path, dtype=RECORD) if path.exists() else np.empty(0, RECORD)
         places = (records["rank"] - low, records["feature"])
-        counts = sp.coo_array((records["value"], places), shape=(BUCKET, self._n_features))
-        return counts.tocsr()
+        shape = (BUCKET, self._n_features)
+        counts = sp.coo_array((records["value"], places), shape=shape).tocsr()
+        repeats = counts.nnz < len(records)
+        if repeats and records["value"].sum(dtype=np.int64) > MAX_COUNT:
+            wide = sp.coo_array((records["value"].astype(np.int64), places), shape=shape).tocsr()
+            require_sums(wide, lambda row, *place: self._refusal(low + row, *place))
+        return counts
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"{bucket}.bin"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cellresponse.builders.axis_rows import AxisMap
@@ -36,6 +37,11 @@ def open_sources(
     -------
     names, sources, matched
         Manifest names, sorted; the open files; their barcodes' samples.
+
+    Raises
+    ------
+    CellResponseError
+        A file cannot be read, holds no cells, or does not fit the study's samples.
     """
     unpacked = _unpacked(study, paths, scratch)
     names, sources, matched = [], [], []
@@ -48,6 +54,8 @@ def open_sources(
             options=matrix.options,
             companions=companions,
         )
+        if not source.barcodes:
+            raise SourceFileError("the file holds no cells", file=source.name)
         names.append(name)
         sources.append(source)
         matched.append(match_barcodes(study, name, source.barcodes, matrix.barcodes, companions))
@@ -90,7 +98,7 @@ def _companions(
 
 
 def axis_maps(sources: list[CountSource], axis: GeneAxis) -> list[AxisMap]:
-    """Map the features of each file; files with the same features share a map."""
+    """Map the features of each file; files with the same features share its arrays."""
     known: list[tuple[Features, AxisMap]] = []
     maps = []
     for source in sources:
@@ -98,7 +106,7 @@ def axis_maps(sources: list[CountSource], axis: GeneAxis) -> list[AxisMap]:
         if found is None:
             found = AxisMap.of(map_features(source.features, axis), axis)
             known.append((source.features, found))
-        maps.append(found)
+        maps.append(replace(found, file=source.name))
     return maps
 
 

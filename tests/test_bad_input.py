@@ -13,7 +13,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from mini_release import GENES, Project, counts, dense_csv
 
@@ -91,6 +93,38 @@ def test_a_key_that_no_barcode_has(project: Project, fails: Callable[..., str]) 
 
 def barcodes() -> list[str]:
     return [f"{'UAB'[i % 3]}_{i:03d}" for i in range(36)]
+
+
+@pytest.mark.parametrize("end", ["\r", '\n"x\n",'])
+def test_a_line_break_that_ends_no_line(
+    project: Project, fails: Callable[..., str], end: str
+) -> None:
+    path = project.mirror / "MINI2" / "parental.tsv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:3]) + end + "\n".join(lines[3:]) + "\n")
+    project.pin("MINI2")
+    fails("MINI2/parental.tsv, row", "the line cannot be split")
+
+
+def test_a_file_without_cells(project: Project, fails: Callable[..., str]) -> None:
+    obs, var = pd.DataFrame(index=pd.Index([], dtype=str)), pd.DataFrame(index=["GENE1"])
+    path = project.mirror / "MINI2" / "resistant.h5ad"
+    anndata.AnnData(np.zeros((0, 1)), obs=obs, var=var).write_h5ad(path)
+    for file in ("study.yaml", "samples.csv"):
+        edit(project, f"MINI2/{file}", "resistant.tsv", "resistant.h5ad")
+    manifest = project.curation / "MINI2" / "study.yaml"
+    head, _, _ = manifest.read_text().rpartition("    reader: dense_text")
+    manifest.write_text(f"{head}    reader: h5ad\n")
+    project.pin("MINI2")
+    fails("MINI2/resistant.h5ad: the file holds no cells.")
+
+
+def test_counts_that_sum_beyond_int32(project: Project, fails: Callable[..., str]) -> None:
+    values = counts(1, 36)
+    values[:2, 7] = 2**30
+    names = ["GENE1", "GENE1", *(name for _, name, _ in GENES[2:])]
+    replace_counts(project, dense_csv(values, names, barcodes()))
+    fails("MINI1/counts.csv.gz", "the 2 features that are gene 'ENSG00000000001'", "2147483648")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellresponse.builders.axis_rows import AxisMap
 from cellresponse.builders.genes import GeneAxis, map_features
-from cellresponse.builders.raw_counts import RawCountTest
+from cellresponse.builders.raw_counts import RawCountTest, large_sum, require_sums, sum_repeats
 from cellresponse.builders.read import CellBlocks, CountSource, open_counts
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import SourceFileError
@@ -111,10 +112,11 @@ def _raw(source: CountSource) -> sp.csr_array:
             for block in source.blocks()
         ]
         found = sp.csr_array(sp.vstack(blocks, format="csr"))
-    else:
-        pieces = [(test.update(piece), piece.cells, piece.features) for piece in source.triplets()]
-        values, cells, columns = (np.concatenate(part) for part in zip(*pieces, strict=True))
-        found = sp.coo_array((values, (cells, columns)), shape=shape).tocsr()
-    found.sum_duplicates()
-    found.sort_indices()
-    return found
+        found.sort_indices()
+        return sum_repeats(found, partial(large_sum, source))
+    pieces = [(test.update(piece), piece.cells, piece.features) for piece in source.triplets()]
+    values, cells, columns = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    wide = sp.coo_array((values.astype(np.int64), (cells, columns)), shape=shape).tocsr()
+    require_sums(wide, partial(large_sum, source))
+    wide.sort_indices()
+    return sp.csr_array(wide.astype(np.int32))

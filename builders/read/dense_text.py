@@ -33,6 +33,7 @@ from cellresponse.builders.read.source import (
 from cellresponse.builders.read.text import (
     decoded,
     delimiter_of,
+    is_blank,
     leading_field,
     line_blocks,
     opened_text,
@@ -120,7 +121,7 @@ def table_columns(path: Path, delimiter: str, *, name: str) -> list[str]:
     """
     with opened_text(path, name=name) as stream:
         header = split_line(stream.readline(), delimiter, name=name, row=1)
-        first = next((line for line in stream if line not in (b"\n", b"\r\n")), b"")
+        first = next((line for line in stream if not is_blank(line)), b"")
     if not header:
         raise SourceFileError("the file is empty, or its first line is", file=name)
     if not first:
@@ -145,17 +146,18 @@ def row_names(path: Path, delimiter: str, position: int, *, name: str) -> list[s
     Raises
     ------
     SourceFileError
-        A row without that field, or damaged data.
+        A row without that field, a line break inside it, or damaged data.
     """
     pattern = leading_field(delimiter, position)
     names = []
     with opened_text(path, name=name) as stream:
         stream.readline()
         for row, line in enumerate(stream, start=2):
-            if line in (b"\n", b"\r\n"):
-                continue
             found = pattern.match(line)
+            if not (found and found.end()) and is_blank(line):
+                continue
             if found is None:
+                split_line(line, delimiter, name=name, row=row)
                 raise SourceFileError("the row has no field for its name", file=name, row=row)
             quoted, bare = found.groups()
             text = bare if quoted is None else quoted.replace(b'""', b'"')

@@ -17,6 +17,7 @@ from cellresponse.builders.read.hdf5 import (
     column_triplets,
     compressed_matrix,
     opened_hdf5,
+    require_numbers,
     row_blocks,
     strings,
 )
@@ -61,22 +62,39 @@ def open_h5ad(path: Path, *, name: str, options: H5adOptions) -> CountSource:
         A layer or column that the file lacks.
     """
     with opened_hdf5(path, name=name) as file:
-        barcodes = _index(child(file, "obs", h5py.Group, name=name), name)
+        barcodes = _index(_table(file, "obs", name), name)
         features = _features(file, options, name)
         matrix = _layer(file, options.layer, name)
         shape = (len(barcodes), len(features.ids))
-        _require_shape(matrix, shape, options.layer, name)
         encoding = _encoding(matrix, name)
+        _require_shape(matrix, shape, options.layer, name)
         if encoding == "csr_matrix":
             compressed_matrix(matrix, *shape, name=name)
         elif encoding == "csc_matrix":
             compressed_matrix(matrix, *shape[::-1], name=name)
+        else:
+            require_numbers(matrix, "iufb", name=name)
     require_distinct_barcodes(barcodes, name=name)
     if encoding == "csc_matrix":
         triplets = partial(_csc_triplets, path, name, options.layer, shape)
         return Triplets(name, barcodes, features, triplets)
     read = _csr_blocks if encoding == "csr_matrix" else _dense_blocks
     return CellBlocks(name, barcodes, features, partial(read, path, name, options.layer, shape))
+
+
+def _table(file: h5py.File, place: str, name: str) -> h5py.Group:
+    found = file.get(place)
+    if isinstance(found, h5py.Dataset) and found.dtype.names:
+        raise _before_groups(found, name)
+    return child(file, place, h5py.Group, name=name)
+
+
+def _before_groups(part: h5py.Group | h5py.Dataset, name: str) -> SourceFileError:
+    return SourceFileError(
+        f"the file was written by an anndata before 0.7: {part.name} has a form that is not read",
+        file=name,
+        hint="Read the file with anndata and write it again",
+    )
 
 
 def _index(table: h5py.Group, name: str) -> list[str]:
@@ -94,7 +112,7 @@ def _features(file: h5py.File, options: H5adOptions, name: str) -> Features:
     place = "raw/var" if options.layer == "raw/X" else "var"
     if place not in file and place == "raw/var":
         raise _no_layer(file, options.layer, name)
-    table = child(file, place, h5py.Group, name=name)
+    table = _table(file, place, name)
     index = _index(table, name)
     if options.id_column is None:
         return Features(index)
@@ -132,6 +150,8 @@ def _no_layer(file: h5py.File, layer: str, name: str) -> EvidenceError:
 def _encoding(matrix: h5py.Group | h5py.Dataset, name: str) -> str:
     if isinstance(matrix, h5py.Dataset):
         return "array"
+    if "h5sparse_format" in matrix.attrs:
+        raise _before_groups(matrix, name)
     encoding = matrix.attrs.get("encoding-type")
     if encoding not in ("csr_matrix", "csc_matrix"):
         raise SourceFileError(
@@ -147,11 +167,16 @@ def _encoding(matrix: h5py.Group | h5py.Dataset, name: str) -> str:
 def _require_shape(
     matrix: h5py.Group | h5py.Dataset, shape: tuple[int, int], layer: str, name: str
 ) -> None:
-    stored = matrix.shape if isinstance(matrix, h5py.Dataset) else matrix.attrs.get("shape", ())
-    if tuple(int(size) for size in stored) != shape:
+    given = matrix.shape if isinstance(matrix, h5py.Dataset) else matrix.attrs.get("shape", ())
+    stored = np.asarray(given)
+    if stored.dtype.kind not in "iuf" or stored.ndim != 1:
         raise SourceFileError(
-            f"{layer} has shape {tuple(int(size) for size in stored)}, but the file names "
-            f"{shape[0]} cells and {shape[1]} features",
+            f"the shape of {layer} is not two whole numbers", file=name, value=str(given)
+        )
+    if tuple(stored.tolist()) != shape:
+        raise SourceFileError(
+            f"{layer} has shape {tuple(stored.tolist())}, but the file names {shape[0]} cells and "
+            f"{shape[1]} features",
             file=name,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "column_triplets",
     "compressed_matrix",
     "opened_hdf5",
+    "require_numbers",
     "row_blocks",
     "strings",
 ]
@@ -72,11 +73,43 @@ def child[Kind: (h5py.Group, h5py.Dataset)](
     )
 
 
+def require_numbers(data: h5py.Dataset, kinds: str, *, name: str) -> None:
+    """Refuse a data set whose type is of another kind than numpy's letters `kinds`.
+
+    Raises
+    ------
+    SourceFileError
+        With the type.
+    """
+    if data.dtype.kind in kinds:
+        return
+    found = "string" if h5py.check_string_dtype(data.dtype) else str(data.dtype)
+    wanted = "numbers" if "f" in kinds else "whole numbers"
+    raise SourceFileError(
+        f"{data.name} holds values of type {found}, not {wanted}",
+        file=name,
+        hint="Read the file with the tool that wrote it, and write it again",
+    )
+
+
+def _column(data: h5py.Dataset, kinds: str, *, name: str) -> NDArray[Any]:
+    """Read numbers that have to be one a row."""
+    require_numbers(data, kinds, name=name)
+    _require_one_dimension(data, name)
+    return data[:]
+
+
+def _require_one_dimension(data: h5py.Dataset, name: str) -> None:
+    if data.ndim != 1:
+        raise SourceFileError(f"{data.name} is no column: its shape is {data.shape}", file=name)
+
+
 def strings(parent: h5py.Group, key: str, *, name: str) -> list[str]:
     """Read a column of strings in any encoding that AnnData has used.
 
     Plain strings (variable or fixed length), `nullable-string-array` (values and
-    mask), `categorical` (codes and categories); numbers are given as text.
+    mask), `categorical` (codes and categories; in one data set before AnnData 0.8);
+    numbers are given as text.
 
     Raises
     ------
@@ -85,6 +118,8 @@ def strings(parent: h5py.Group, key: str, *, name: str) -> list[str]:
     """
     column = parent.get(key)
     if isinstance(column, h5py.Dataset):
+        if "categories" in column.attrs:
+            return _by_code(column, _plain_strings(_referred(column, name), name), name)
         return _plain_strings(column, name)
     if not isinstance(column, h5py.Group):
         raise SourceFileError(
@@ -92,21 +127,40 @@ def strings(parent: h5py.Group, key: str, *, name: str) -> list[str]:
         )
     if "codes" in column:
         categories = strings(column, "categories", name=name)
-        codes = child(column, "codes", h5py.Dataset, name=name)[:]
-        _require_present(codes < 0, column.name, name)
-        if codes.size and codes.max() >= len(categories):
-            raise SourceFileError(f"{column.name} has a code without a category", file=name)
-        return [categories[code] for code in codes.tolist()]
+        return _by_code(child(column, "codes", h5py.Dataset, name=name), categories, name)
     if "mask" in column:
-        mask = child(column, "mask", h5py.Dataset, name=name)[:]
-        _require_present(mask, column.name, name)
+        mask = _column(child(column, "mask", h5py.Dataset, name=name), "biu", name=name)
+        _require_present(mask != 0, column.name, name)
     return _plain_strings(child(column, "values", h5py.Dataset, name=name), name)
 
 
+def _referred(codes: h5py.Dataset, name: str) -> h5py.Dataset:
+    """Get the categories that a column of AnnData 0.7 refers to."""
+    reference = codes.attrs["categories"]
+    with suppress(KeyError, ValueError):  # it leads nowhere
+        found = codes.file[reference] if isinstance(reference, h5py.Reference) else None
+        if isinstance(found, h5py.Dataset):
+            return found
+    raise SourceFileError(
+        f"{codes.name} holds codes, and refers to no categories",
+        file=name,
+        hint="Read the file with anndata and write it again",
+    )
+
+
+def _by_code(data: h5py.Dataset, categories: list[str], name: str) -> list[str]:
+    place = data.name.removesuffix("/codes")
+    codes = _column(data, "iu", name=name)
+    _require_present(codes < 0, place, name)
+    if codes.size and codes.max() >= len(categories):
+        raise SourceFileError(f"{place} has a code without a category", file=name)
+    return [categories[code] for code in codes.tolist()]
+
+
 def _plain_strings(data: h5py.Dataset, name: str) -> list[str]:
-    if data.ndim != 1:
-        raise SourceFileError(f"{data.name} is no column: its shape is {data.shape}", file=name)
+    _require_one_dimension(data, name)
     if h5py.check_string_dtype(data.dtype) is None:
+        require_numbers(data, "iufb", name=name)
         return [str(value) for value in data[:].tolist()]
     try:
         return [value.decode() for value in data[:].tolist()]
@@ -171,12 +225,15 @@ def compressed_matrix(group: h5py.Group, major: int, minor: int, *, name: str) -
     Raises
     ------
     SourceFileError
-        A part is missing, or the parts do not fit each other and the sizes.
+        A part is missing or holds no numbers, or the parts do not fit each other and
+        the sizes.
     """
     data, indices, pointers = (
         child(group, key, h5py.Dataset, name=name) for key in ("data", "indices", "indptr")
     )
-    indptr = pointers[:].astype(np.int64)
+    require_numbers(data, "iufb", name=name)
+    require_numbers(indices, "iu", name=name)
+    indptr = _column(pointers, "iu", name=name).astype(np.int64)
     if indptr.shape != (major + 1,):
         raise SourceFileError(
             f"{group.name} holds {indptr.size - 1} rows or columns where the file names {major}",

@@ -15,13 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from cellresponse.builders.read.text import split_line
+from cellresponse.builders.read.text import is_blank, split_line, stray_return
 from cellresponse.schema.errors import SourceFileError
 
 __all__ = ["Entries", "FieldBlock", "any_numbers", "first_bad_field", "whole_numbers"]
 
 _NEWLINE = np.uint8(ord("\n"))
 _ZERO = np.uint8(ord("0"))
+_QUOTE = np.uint8(ord('"'))
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
 
 
@@ -84,7 +85,8 @@ def whole_numbers(block: FieldBlock) -> Entries | None:
     Returns
     -------
     The entries, or None where a line or field has any other form: a blank line, a
-    numeric field that is quoted, signed, empty or not of 1 to 9 digits.
+    numeric field that is quoted, signed, empty or not of 1 to 9 digits, another field
+    whose quote does not end.
     """
     text = block.text.replace(b"\r\n", b"\n")
     text = text if text.endswith(b"\n") else text + b"\n"
@@ -103,6 +105,8 @@ def whole_numbers(block: FieldBlock) -> Entries | None:
     rows, columns = np.divmod(fields, width)
     places = _places(block)[columns]
     numeric = places >= 0
+    if _has_open_quote(characters, starts[~numeric], ends[fields[~numeric]]):
+        return None
     values = _digits(characters, starts[numeric], ends[fields[numeric]])
     if values is None:
         return None
@@ -115,6 +119,15 @@ def _places(block: FieldBlock) -> NDArray[np.int32]:
     places = np.full(len(block.columns), -1, dtype=np.int32)
     places[block.numeric] = np.arange(len(block.numeric))
     return places
+
+
+def _has_open_quote(
+    characters: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> bool:
+    """Whether a field begins with a quote and does not end with one: the row may go on."""
+    opens = characters[starts] == _QUOTE
+    closes = (characters[ends - 1] == _QUOTE) & (ends - starts > 1)
+    return bool((opens & ~closes).any())
 
 
 def _digits(
@@ -141,7 +154,7 @@ def any_numbers(block: FieldBlock) -> Entries | None:
     Returns
     -------
     The entries, or None where a line has another number of fields than the
-    block, or a numeric field is no number.
+    block, a numeric field is no number, or a row is not one line.
     """
     positions = [str(position) for position in range(len(block.columns))]
     numeric = [positions[position] for position in block.numeric]
@@ -162,6 +175,8 @@ def any_numbers(block: FieldBlock) -> Entries | None:
         )
     except pa.ArrowInvalid:
         return None
+    if not _rows_are_lines(block, table.num_rows):
+        return None
     if table.num_rows == 0:
         nothing = np.empty(0, dtype=np.int64)
         return Entries(0, nothing, nothing.astype(np.int32), nothing.astype(np.float64))
@@ -171,12 +186,33 @@ def any_numbers(block: FieldBlock) -> Entries | None:
     return Entries(values.shape[0], rows, columns.astype(np.int32), values[rows, columns])
 
 
+def _rows_are_lines(block: FieldBlock, n_rows: int) -> bool:
+    """Whether Arrow made one row of every line that is not blank: rows are named by line.
+
+    Arrow joins lines at a line break inside quotes, and ends a row at a carriage return.
+    """
+    if stray_return(block.text) and _bad_field(block) is not None:
+        return False
+    lines = block.text.count(b"\n") + (not block.text.endswith(b"\n"))
+    # Blank lines are rare, and looking for them costs as much as the parser.
+    return n_rows == lines or n_rows == sum(not is_blank(line) for line in block.text.split(b"\n"))
+
+
 def first_bad_field(block: FieldBlock) -> SourceFileError:
     """Say which field of a block that did not parse is at fault, and how."""
+    return _bad_field(block) or SourceFileError(
+        f"the lines from row {block.row} on cannot be parsed as numbers", file=block.name
+    )
+
+
+def _bad_field(block: FieldBlock) -> SourceFileError | None:
     for row, line in enumerate(block.text.split(b"\n"), start=block.row):
-        if line in (b"", b"\r"):
+        if is_blank(line):
             continue
-        fields = split_line(line, block.delimiter, name=block.name, row=row)
+        try:
+            fields = split_line(line, block.delimiter, name=block.name, row=row)
+        except SourceFileError as error:
+            return error
         if len(fields) != len(block.columns):
             return SourceFileError(
                 f"the row has {len(fields)} fields where {len(block.columns)} are expected",
@@ -187,9 +223,7 @@ def first_bad_field(block: FieldBlock) -> SourceFileError:
         for position in block.numeric:
             if not _is_number(fields[position]):
                 return _not_a_number(block, row, position, fields[position])
-    return SourceFileError(
-        f"the lines from row {block.row} on cannot be parsed as numbers", file=block.name
-    )
+    return None
 
 
 def _is_number(field: str) -> bool:

@@ -6,6 +6,7 @@ https://www.10xgenomics.com/support/software/cell-ranger (feature-barcode matric
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +65,7 @@ def open_tenx_mtx(
         A list that the manifest lacks, or no feature of a wanted type.
     """
     barcode_rows = _listed(options.barcodes, "barcodes", companions, name)
-    feature_rows = _listed(options.features, "features", companions, name)
+    feature_rows = _listed(options.features, "features", companions, name, columns=3)
     barcodes = [row[0] for row in barcode_rows]
     require_distinct_barcodes(barcodes, name=_beside(name, options.barcodes))
     width = min((len(row) for row in feature_rows), default=1)
@@ -82,7 +83,10 @@ def open_tenx_mtx(
     return Triplets(name, barcodes, choice.features, read, choice.dropped)
 
 
-def _listed(listed: str, option: str, companions: Mapping[str, Path], name: str) -> list[list[str]]:
+def _listed(
+    listed: str, option: str, companions: Mapping[str, Path], name: str, columns: int = 1
+) -> list[list[str]]:
+    """Read the lines of a list; each has the same of the first `columns` fields."""
     if listed not in companions:
         raise EvidenceError(
             "the study's manifest has no such file",
@@ -93,14 +97,28 @@ def _listed(listed: str, option: str, companions: Mapping[str, Path], name: str)
         )
     shown = _beside(name, listed)
     with opened_text(companions[listed], name=shown) as stream:
-        rows = [
-            split_line(line, "\t", name=shown, row=row)
+        rows = {
+            row: split_line(line, "\t", name=shown, row=row)
             for row, line in enumerate(stream, start=1)
             if line.strip()
-        ]
+        }
     if not rows:
         raise SourceFileError("the list is empty", file=shown)
-    return rows
+    _require_one_width(rows, columns, shown)
+    return list(rows.values())
+
+
+def _require_one_width(rows: Mapping[int, list[str]], columns: int, name: str) -> None:
+    """Refuse a list with a short line: the others would lose their names or types."""
+    expected = Counter(len(fields) for fields in rows.values()).most_common(1)[0][0]
+    for row, fields in rows.items():
+        if min(len(fields), columns) != min(expected, columns):
+            raise SourceFileError(
+                f"the line has {len(fields)} fields where {expected} are expected",
+                file=name,
+                row=row,
+                hint="Check that the list is complete, and that tabs part its columns",
+            )
 
 
 def _beside(name: str, listed: str) -> str:

@@ -25,10 +25,12 @@ __all__ = [
     "DelimiterName",
     "decoded",
     "delimiter_of",
+    "is_blank",
     "leading_field",
     "line_blocks",
     "opened_text",
     "split_line",
+    "stray_return",
 ]
 
 # Small enough for a processor's cache, large enough for tables of thousands of columns.
@@ -39,6 +41,8 @@ DELIMITERS: dict[str, str] = {"comma": ",", "tab": "\t", "semicolon": ";", "spac
 _BY_EXTENSION = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 _COMPRESSIONS = (".gz", ".bz2", ".xz")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANK = re.compile(rb"[\r\n]*")
+_STRAY_RETURN = re.compile(rb"\r[^\r\n]")
 
 _OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -102,6 +106,16 @@ def line_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         yield rest
 
 
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing but its end."""
+    return _BLANK.fullmatch(line) is not None
+
+
+def stray_return(text: bytes) -> bool:
+    """Whether a carriage return stands in the middle of a line."""
+    return b"\r" in text and _STRAY_RETURN.search(text) is not None
+
+
 def decoded(text: bytes, *, name: str, row: int) -> str:
     """Decode one line without its end; a byte order mark is dropped.
 
@@ -133,7 +147,12 @@ def split_line(text: bytes, delimiter: str, *, name: str, row: int) -> list[str]
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
-        raise SourceFileError(f"the line cannot be split ({error})", file=name, row=row) from error
+        raise SourceFileError(
+            f"the line cannot be split ({str(error).partition(' - ')[0]})",
+            file=name,
+            row=row,
+            hint="A line ends with a line feed, and no line break stands inside quotes",
+        ) from error
 
 
 def leading_field(delimiter: str, position: int) -> re.Pattern[bytes]:
@@ -144,7 +163,7 @@ def leading_field(delimiter: str, position: int) -> re.Pattern[bytes]:
     """
     mark = re.escape(delimiter)
     skipped = rf'(?:(?:"(?:[^"]|"")*"|[^{mark}\n]*){mark}){{{position}}}'
-    wanted = rf'(?:"((?:[^"]|"")*)"|([^{mark}\r\n]*))(?=[{mark}\r\n]|$)'
+    wanted = rf'(?:"((?:[^"]|"")*)"|((?!")[^{mark}\r\n]*))(?={mark}|[\r\n]*\Z)'
     return re.compile((skipped + wanted).encode())
 
 

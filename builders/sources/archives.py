@@ -25,6 +25,7 @@ __all__ = ["MAX_UNPACKED_BYTES", "unpack"]
 # Ten times the largest series archive we know of; a bomb announces far more.
 MAX_UNPACKED_BYTES = 1024**4
 _COPY_BYTES = 4 * 1024 * 1024
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def _opened(archive: Path, name: str) -> tarfile.TarFile | zipfile.ZipFile:
-    if zipfile.is_zipfile(archive):
+    # By its start: a plain tar whose last member is a zip ends like a zip.
+    with archive.open("rb") as stream:
+        is_zip = stream.read(4) in _ZIP_STARTS
+    if is_zip:
         return zipfile.ZipFile(archive)
     try:
         return tarfile.open(archive)

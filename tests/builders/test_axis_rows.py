@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from cellresponse.builders.axis_rows import MITO_BITS, AxisMap, measure
 from cellresponse.builders.genes import FeatureMap, GeneAxis, gene_axis
 from cellresponse.builders.quality import CellQuality
+from cellresponse.schema.errors import CountsError
 
 GENES = 6
 AXIS = gene_axis(
@@ -108,6 +110,25 @@ def test_large_counts_do_not_overflow(count: int) -> None:
     quality = measured([count, count, count], axis_map([2, 5, 0]))
     assert quality.n_counts[0] == 3 * count
     assert quality.n_mito[0] == 2 * count
+
+
+@pytest.mark.parametrize("columns", [[1, 1, -1], [4, 0, 4]])
+def test_features_that_sum_beyond_int32(columns: list[int]) -> None:
+    mapping = replace(axis_map(columns), file="f.csv")
+    gene = max(columns)
+    at = [place for place, column in enumerate(columns) if column == gene]
+    dense = np.full((2, 3), 7)
+    dense[1, at] = [2**30, 2**30 - 1]
+    assert mapping.apply(sparse(dense)).toarray()[1, gene] == 2**31 - 1
+    dense[1, at] = 2**30
+    counts = sparse(dense)
+    with pytest.raises(CountsError) as caught:
+        mapping.apply(counts)
+    assert str(caught.value) == (
+        f"f.csv: the 2 features that are gene 'ENSG{gene:011d}' add up, in one cell, to "
+        "2147483648. Allowed: sums from 0 to 2147483647. Check that the file holds raw counts."
+    )
+    np.testing.assert_array_equal(counts.toarray(), dense)
 
 
 def test_a_large_cell_beside_it_changes_no_cell() -> None:

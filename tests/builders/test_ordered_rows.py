@@ -161,6 +161,30 @@ def test_no_cell_stays(tmp_path: Path) -> None:
     assert list(ordered_rows(ranked, segments, tmp_path)) == []
 
 
+@pytest.mark.parametrize("codes", [[-1, 0, 0], [-1, 1, 0]], ids=["streamed", "spilled"])
+@pytest.mark.parametrize("order", [[3, 1, 3], [1, 3, 3]], ids=["unsorted", "sorted"])
+def test_repeats_that_sum_beyond_int32(tmp_path: Path, order: list[int], codes: list[int]) -> None:
+    def read(last: int) -> list[NDArray[np.int64]]:
+        values = np.array([1, *(2**30 - 1 if gene == 3 else 5 for gene in order), 1, last])
+        indices = np.array([0, *order, 2, 3], np.int32)
+        indptr = np.array([0, 1, 6, 6])
+        block = CsrBlock(0, indptr, indices, values.astype(np.float64))
+        source = CellBlocks("f", ["q", "x", "y"], FEATURES, lambda: iter([block]))
+        matched = Matched(["a", "b"], np.array(codes, np.int32))
+        ranked, segments, _ = rank_cells([source], [matched])
+        return [rows.toarray() for *_, rows in ordered_rows(ranked, segments, tmp_path)]
+
+    expected = [[0, 5, 1, 2**31 - 1, 0], [0] * 5]
+    assert sorted(np.concatenate(read(1)).tolist(), reverse=True) == expected
+    with pytest.raises(CountsError) as caught:
+        read(2)
+    assert str(caught.value).startswith(
+        "f: the values of barcode 'x' (cell 2), feature 'g3' (feature 4) add up to 2147483648. "
+        "Allowed: sums from 0 to 2147483647."
+    )
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("codes", [[0, 0], [1, 0]], ids=["streamed", "spilled"])
 def test_what_is_no_count_leaves_nothing(tmp_path: Path, codes: list[int]) -> None:
     bad = CsrBlock(0, np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([1.0, 0.5]))

@@ -92,6 +92,24 @@ def test_one_bad_value_is_enough(bad):
     assert as_counts(np.array([1.0, 2.0, bad])) is None
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("bad", [2.0**31, np.inf, np.nan, -1])
+def test_bad_values_of_any_precision(bad, dtype):
+    matrix = np.array([[1, 0], [bad, 2]])
+    with np.errstate(over="ignore"):
+        matrix = matrix.astype(dtype)  # in float16, 2^31 is infinite
+    assert as_counts(matrix) is None
+    for cell_major in (True, False)[dtype is np.float16 :]:  # scipy has no float16
+        assert "barcode 'cell1' (cell 2), feature 'gene0'" in refusal(matrix, cell_major)
+
+
+def test_the_largest_count_and_the_next_number():
+    below = np.nextafter(np.float32(2**31), np.float32(0))
+    assert as_counts(np.array([below])).tolist() == [2**31 - 128]
+    assert as_counts(np.array([2.0**31 - 1])).tolist() == [MAX_COUNT]
+    assert as_counts(np.array([2**31], dtype=np.uint64)) is None
+
+
 @pytest.mark.parametrize("value", [-1, 2**31, 2**62])
 def test_integers_out_of_range(value):
     assert as_counts(np.array([1, value])) is None

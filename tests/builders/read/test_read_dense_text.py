@@ -106,6 +106,10 @@ def test_lines_longer_than_a_block(tmp_path):
         (b'"a,b",1\n', 0, b"a,b"),
         (b'"a ""x""",1', 0, b'a ""x""'),
         (b"a\r\n", 0, b"a"),
+        (b"a\r\r\n", 0, b"a"),
+        (b"a\rb,1\n", 0, None),
+        (b'"a\n', 0, None),
+        (b'"a"b,1\n', 0, None),
         (b",1\n", 0, b""),
         (b'1,"x,y",z,3\n', 2, b"z"),
         (b'1,"x,y",z,3\n', 1, b"x,y"),
@@ -140,6 +144,54 @@ def test_leading_field(line, position, field):
 def test_mistakes(read, text, message):
     with pytest.raises(SourceFileError, match=rf"counts\.csv.*({message})"):
         read(text)
+
+
+STRAY = [
+    ('G1,"x",{a}\nG2,"y\ny",2\n', 3, "unexpected end of data"),
+    ('G1,x,{a}\n"G2\n",y,2\n', 3, "unexpected end of data"),
+    ("G1,x,{a}\nG2,y,2\rG3,z,3\n", 3, "new-line character seen in unquoted field"),
+    ("G1,x,{a}\nG2,y,2\rG3,z,3", 3, "new-line character seen in unquoted field"),
+    ("G1,x,{a}\nG2\r,y,2\n", 3, "new-line character seen in unquoted field"),
+    # one line more and one line less: as many rows as lines
+    ('G1,x,{a}\nG2,y,2\rG3,z,3\nG4,"w\nw",4\n', 3, "new-line character seen"),
+    ("G1,x,{a}\n\nG2,y,2\rG3,z,3\n", 4, "new-line character seen"),
+    # each line of the row has as many fields as the header
+    ('G1,x,{a}\nG2,"y,2\nG3,z",3\n', 3, "unexpected end of data"),
+]
+
+
+@pytest.mark.parametrize("orientation", ["features_by_cells", "cells_by_features"])
+@pytest.mark.parametrize("number", ["1", "1.0"])
+@pytest.mark.parametrize(("rows", "row", "problem"), STRAY)
+def test_a_line_break_that_ends_no_line(read, rows, row, problem, number, orientation):
+    options = {"orientation": orientation, "skip_columns": ["about"]}
+    with pytest.raises(SourceFileError, match=rf"row {row}: the line cannot be split \({problem}"):
+        read("gene,about,a\n" + rows.format(a=number) + "H,x,5\n", options)
+
+
+@pytest.mark.parametrize("number", ["1", "1.0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gene,a\r\nG1,{a}\r\n\r\nG2,0\r\nG3,3\r\n",
+        "gene,a\r\r\nG1,{a}\r\r\n\r\r\nG2,0\r\r\nG3,3\r\r\n",
+        "gene,a\n\nG1,{a}\n\n\nG2,0\nG3,3\n\n",
+        "gene,a\nG1,{a}\r\nG2,0\nG3,3\r",
+        'gene,a\nG1,{a}\n"G2",0\nG3,"3"',
+    ],
+)
+def test_line_ends_of_any_kind(read, text, number):
+    source, pieces = read(text.format(a=number))
+    assert source.features.ids == ["G1", "G2", "G3"]
+    found = [(int(p.features[i]), float(p.values[i])) for p in pieces for i in range(p.values.size)]
+    assert found == [(0, 1), (2, 3)]
+
+
+def test_a_carriage_return_inside_quotes(read):
+    source, (piece,) = read('gene,a\nG1,1.5\n"G\r2",2\nG3,3\n')
+    assert source.features.ids == ["G1", "G\r2", "G3"]
+    assert piece.features.tolist() == [0, 1, 2]
+    assert piece.values.tolist() == [1.5, 2, 3]
 
 
 def test_repeated_barcode_in_rows(read):

@@ -352,6 +352,147 @@ def test_inconsistent_matrix(tmp_path, key, value, message):
         dense(open_counts("10x_h5", path, name="m.h5"))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data", [b"1", b"2"], "data holds values of type string, not numbers"),
+        ("data", ["1", "2"], "data holds values of type string, not numbers"),
+        ("data", [1 + 2j, 1], "data holds values of type complex128, not numbers"),
+        ("indices", [0.0, 1.0], "indices holds values of type float64, not whole numbers"),
+        ("indices", [False, True], "indices holds values of type bool, not whole numbers"),
+        ("indptr", [0, 2.5, 2, 2, 2, 2], "indptr holds values of type float64, not whole numbers"),
+        ("indptr", [b"0"] * 6, "indptr holds values of type string, not whole numbers"),
+        ("indptr", 5, r"indptr is no column: its shape is \(\)"),
+        ("indptr", [[0, 2, 2, 2, 2, 2]], r"indptr is no column: its shape is \(1, 6\)"),
+        ("data", 5, "do not fit each other"),
+        ("barcodes", [1 + 2j] * 5, "barcodes holds values of type complex128, not numbers"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["10x_h5", "h5ad"])
+def test_parts_that_are_no_numbers(tmp_path, reader, key, value, message):
+    path = tmp_path / "m.h5"
+    matrix = np.zeros((5, 4), dtype=np.int64)
+    matrix[0, :2] = 1
+    if reader == "h5ad":
+        write_anndata(path, X=scipy.sparse.csr_matrix(matrix))
+    else:
+        write_tenx_h5(path, matrix)
+    place = {"10x_h5": f"matrix/{key}", "h5ad": f"X/{key}"}[reader]
+    with h5py.File(path, "r+") as file:
+        if reader == "h5ad" and key == "barcodes":
+            place = f"obs/{file['obs'].attrs['_index']}"
+            message = message.replace("barcodes", "_index")
+        del file[place]
+        file[place] = value
+    with pytest.raises(SourceFileError, match=rf"^m\.h5: .*{message}"):
+        open_counts(reader, path, name="m.h5")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full((5, 4), b"1"), "/X holds values of type string, not numbers"),
+        (np.full((5, 4), 1 + 1j), "/X holds values of type complex128, not numbers"),
+        (7, r"X has shape \(\), but the file names 5 cells and 4 features"),
+        (h5py.Empty("f4"), "the shape of X is not two whole numbers 'None'"),
+    ],
+)
+def test_dense_matrix_that_is_none(tmp_path, matrix, value, message):
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=matrix)
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = value
+    with pytest.raises(SourceFileError, match=rf"^c\.h5ad: {message}"):
+        open_counts("h5ad", path, name="c.h5ad")
+
+
+@pytest.mark.parametrize("shape", ["ab", [b"5", b"4"], 5, [5 + 0j, 4], h5py.Empty("i4")])
+def test_shape_that_is_no_numbers(tmp_path, matrix, shape):
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=scipy.sparse.csr_matrix(matrix))
+    with h5py.File(path, "r+") as file:
+        file["X"].attrs["shape"] = shape
+    with pytest.raises(SourceFileError, match=r"^c\.h5ad: the shape of X is not two whole"):
+        open_counts("h5ad", path, name="c.h5ad")
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([0.0, 1.0, 2.0, 2.0], "var/g/codes holds values of type float64, not whole numbers"),
+        (1, r"var/g/codes is no column: its shape is \(\)"),
+        ([0, 1, 2, 3], "var/g has a code without a category"),
+        ([0, 1, -1, 2], "entry 3 of /var/g is missing"),
+    ],
+)
+def test_categories_of_wrong_codes(tmp_path, matrix, codes, message):
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=matrix)
+    with h5py.File(path, "r+") as file:
+        file["var/g/categories"] = np.array([b"E1", b"E2", b"E3"])
+        file["var/g/codes"] = codes
+    with pytest.raises(SourceFileError, match=message):
+        open_counts("h5ad", path, name="c.h5ad", options={"id_column": "g"})
+
+
+def write_column_of_0_7(path: Path, matrix: np.ndarray, codes: list[int]) -> None:
+    write_anndata(path, X=matrix)
+    with h5py.File(path, "r+") as file:
+        file["var/__categories/g"] = np.array([b"E1", b"E2", b"E3"])
+        file["var/g"] = np.array(codes, dtype=np.int8)
+        file["var/g"].attrs["categories"] = file["var/__categories/g"].ref
+
+
+def test_categories_of_anndata_0_7(tmp_path, matrix):
+    path = tmp_path / "c.h5ad"
+    write_column_of_0_7(path, matrix, [0, 1, 2, 2])
+    source = open_counts("h5ad", path, name="c.h5ad", options={"id_column": "g"})
+    assert source.features.ids == ["E1", "E2", "E3", "E3"]
+    assert source.features.names == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(dense(source), matrix)
+
+
+def test_mistakes_in_categories_of_anndata_0_7(tmp_path, matrix):
+    path = tmp_path / "c.h5ad"
+    write_column_of_0_7(path, matrix, [0, -1, 2, 2])
+    with pytest.raises(SourceFileError, match=r"c\.h5ad: entry 2 of /var/g is missing"):
+        open_counts("h5ad", path, name="c.h5ad", options={"id_column": "g"})
+    for broken in ("nothing", "a group", "text"):
+        with h5py.File(path, "r+") as file:
+            found = {"nothing": h5py.Reference(), "a group": file["var"].ref, "text": "E1"}
+            file["var/g"].attrs["categories"] = found[broken]
+        with pytest.raises(SourceFileError, match="/var/g holds codes, and refers to no categor"):
+            open_counts("h5ad", path, name="c.h5ad", options={"id_column": "g"})
+
+
+@pytest.mark.parametrize("table", ["obs", "var"])
+def test_tables_of_anndata_before_0_7(tmp_path, matrix, table):
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=matrix)
+    with h5py.File(path, "r+") as file:
+        names = BARCODES if table == "obs" else GENES
+        del file[table]
+        file[table] = np.array([(name,) for name in names], dtype=[("index", "S6")])
+    with pytest.raises(SourceFileError) as caught:
+        open_counts("h5ad", path, name="c.h5ad")
+    assert str(caught.value) == (
+        f"c.h5ad: the file was written by an anndata before 0.7: /{table} has a form that is not "
+        "read. Read the file with anndata and write it again."
+    )
+
+
+def test_sparse_matrix_of_anndata_before_0_7(tmp_path, matrix):
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=scipy.sparse.csr_matrix(matrix))
+    with h5py.File(path, "r+") as file:
+        attributes = file["X"].attrs
+        del attributes["encoding-type"], attributes["shape"]
+        attributes["h5sparse_format"], attributes["h5sparse_shape"] = "csr", matrix.shape
+    with pytest.raises(SourceFileError, match=r"c\.h5ad: .* before 0\.7: /X has a form"):
+        open_counts("h5ad", path, name="c.h5ad")
+
+
 def test_repeated_barcode(tmp_path, matrix):
     barcodes = [*BARCODES[:4], BARCODES[1]]
     write_tenx_h5(tmp_path / "m.h5", matrix, barcodes=barcodes)

@@ -92,3 +92,20 @@ def test_bad_fields_are_never_numbers(table):
 )
 def test_ragged_and_blank_lines_are_left_alone(text):
     assert whole_numbers(FieldBlock(text, 2, ["g", "a", "b"], [1, 2], "\t", "f")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (b"G,1.5\n\nH,2\n", 2),
+        (b"G,1.5\r\r\n\r\r\nH,2\r\r\n", 2),
+        (b"G,1.5\nH,2\r", 2),
+        (b'"G\r",1.5\nH,2\n', 2),
+        (b'"G\n",1.5\nH,2\n', None),
+        (b"G,1.5\rH,2\n", None),
+        (b'G,1.5\rH,2\n"I\n",3\n', None),
+    ],
+)
+def test_a_row_is_a_line(text, rows):
+    entries = any_numbers(FieldBlock(text, 2, ["g", "a"], [1], ",", "f"))
+    assert (entries and entries.n_rows) == rows

@@ -74,6 +74,28 @@ def test_mistakes(read, matrix, message):
         read(matrix)
 
 
+@pytest.mark.parametrize(
+    ("features", "row", "fields", "expected"),
+    [
+        ("g1\tA\tGene Expression\n\ng2\tB\ng3\tC\tAntibody Capture\n", 3, 2, 3),
+        ("g1\ng2\tB\tGene Expression\ng3\tC\tGene Expression\n", 1, 1, 3),
+        ("g1\tA\ng2\tB\tGene Expression\ng3\tC\n", 2, 3, 2),
+    ],
+)
+def test_features_with_a_short_line(read, features, row, fields, expected):
+    matrix = BANNER + "3 3 1\n1 1 5\n"
+    with pytest.raises(SourceFileError) as caught:
+        read(matrix, features=features)
+    assert str(caught.value).startswith(
+        f"f.tsv, row {row}: the line has {fields} fields where {expected} are expected."
+    )
+
+
+def test_what_follows_the_feature_type_may_be_missing(read):
+    features = "g1\tA\tPeaks\tchr1\t1\t2\ng2\tB\tGene Expression\n"
+    assert read(BANNER + "2 3 2\n1 1 5\n2 3 7\n", features=features) == [(2, 0, 7)]
+
+
 def test_mistakes_in_lists(read):
     good = BANNER + "2 3 1\n1 1 5\n"
     with pytest.raises(SourceFileError, match=r"b\.tsv: cells 1 and 3 have the same barcode 'c1'"):

@@ -68,6 +68,21 @@ def test_only_named_members_are_written(run, tmp_path, kind):
     assert sorted(left(tmp_path)) == sorted(found.values())
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_zip_inside_a_tar_is_a_member(run, place):
+    inner = zip_bytes([("counts.csv", b"of the zip")])
+    entries = [("counts.csv", b"of the tar")]
+    entries.insert(place, ("notes.xlsx", inner))
+    found = run(tar_bytes(entries), ["counts.csv", "notes.xlsx"])
+    assert found["counts.csv"].read_bytes() == b"of the tar"
+    assert found["notes.xlsx"].read_bytes() == inner
+
+
+def test_zip_without_members(run):
+    with pytest.raises(SourceFileError, match=r"no such member 'x'. It has 0 others"):
+        run(zip_bytes([]), ["x"])
+
+
 def test_folders_and_leading_dots(run):
     folder = tarfile.TarInfo("./a")
     folder.type = tarfile.DIRTYPE
