@@ -250,13 +250,14 @@ def info_command(folder: Path, tasks: bool, as_json: bool) -> None:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the shuffle.")
 def shuffle_command(folder: Path, out: Path | None, seed: int) -> None:
     """Copy a release into annbatch's pre-shuffled layout, for training that reads faster."""
+    from cellresponse.releases.layout import shown
     from cellresponse.releases.loading.shuffle import shuffle
     from cellresponse.releases.release import load
 
     release = load(folder)
     out = out or release.folder.with_name(f"{release.folder.name}.shuffled")
     cells = shuffle(release, out, seed=seed)
-    click.echo(f"shuffled {cells:,} cells into {out}")
+    click.echo(f"shuffled {cells:,} cells into {shown(out)}")
 
 
 @command("push")
@@ -354,17 +355,13 @@ def release_retract_command(
     release: str, reason: str, replaced_by: str | None, repo: str | None, index: Path
 ) -> None:
     """Warn everyone who opens RELEASE; the release itself stays as it is."""
-    from datetime import UTC, datetime
-
     from cellresponse.releases.index import Retraction
 
-    retraction = Retraction(
-        date=datetime.now(UTC).date().isoformat(), reason=reason, replaced_by=replaced_by
-    )
-    _edit_index(
+    retraction = Retraction.today(reason, replaced_by)
+    found = _edit_index(
         repo, index, lambda found: found.with_retraction(release, retraction), f"Retract {release}"
     )
-    click.echo(retraction.says(release))
+    click.echo(found.warning(release))
 
 
 def _edit_index(
@@ -678,6 +675,7 @@ def benchmark_command(
         with _progress() as report:
             results = benchmark(opened, chosen, out, report)
     click.echo("\n".join(summary_lines(results, out)))
+    click.echo(f"Results are in {out}; next: python cli.py report --results {out}", err=True)
 
 
 @command("case")

@@ -100,7 +100,7 @@ def load_cohort(release: Release, name: str) -> anndata.AnnData:
     Raises
     ------
     ReleaseError
-        The release has no such cohort.
+        The release has no such cohort, or it was not pulled, or a file of it is missing.
     """
     import anndata
 
@@ -112,4 +112,6 @@ def load_cohort(release: Release, name: str) -> anndata.AnnData:
     path = cohort_path(name)
     if release.remote is not None:
         release.remote.fetch_all(release.remote.below(f"{path}/"))
+    else:
+        release.require_whole(path)
     return anndata.read_zarr(release.folder / path)

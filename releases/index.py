@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -38,10 +39,25 @@ class Retraction(Strict):
     reason: Text
     replaced_by: str | None = None
 
-    def says(self, release: str) -> str:
-        """Give the warning for a reader of the release."""
-        instead = f" Use {self.replaced_by} instead." if self.replaced_by else ""
-        return f"release {release} was retracted on {self.date}: {self.reason}.{instead}"
+    @classmethod
+    def today(cls, reason: str, replaced_by: str | None) -> Retraction:
+        """Retract with today's date.
+
+        Raises
+        ------
+        EvidenceError
+            The reason is blank.
+        """
+        reason = " ".join(reason.split())
+        if not reason:
+            raise EvidenceError(
+                "a retraction needs a reason",
+                value=reason,
+                allowed="a text that is not empty",
+                hint="Say why the release should not be used any more",
+            )
+        date = datetime.now(UTC).date().isoformat()
+        return cls(date=date, reason=reason, replaced_by=replaced_by)
 
 
 class ReleaseIndex(Strict):
@@ -78,8 +94,8 @@ class ReleaseIndex(Strict):
             raise EvidenceError(
                 "an alias cannot stand for a retracted release",
                 value=release,
-                hint=f"Name another, such as {self.retractions[release].replaced_by}"
-                if self.retractions[release].replaced_by
+                hint=f"Name another, such as {instead}"
+                if (instead := self.replacement(release))
                 else "Name a release that was not retracted",
             )
         return self.model_copy(update={"aliases": {**self.aliases, alias: release}})
@@ -99,6 +115,23 @@ class ReleaseIndex(Strict):
             if instead == release or instead in self.retractions:
                 raise EvidenceError("the replacement was retracted itself", value=instead)
         return self.model_copy(update={"retractions": {**self.retractions, release: retraction}})
+
+    def replacement(self, release: str) -> str | None:
+        """Give what to use instead of a retracted release, and was not retracted itself."""
+        passed = {release}
+        instead = self.retractions[release].replaced_by
+        while instead in self.retractions and instead not in passed:
+            passed.add(instead)
+            instead = self.retractions[instead].replaced_by
+        return None if instead in passed else instead
+
+    def warning(self, release: str) -> str:
+        """Give the warning for a reader of a retracted release."""
+        retraction = self.retractions[release]
+        text = f"release {release} was retracted on {retraction.date}: "
+        text += f"{retraction.reason.rstrip('.')}."
+        instead = self.replacement(release)
+        return f"{text} Use {instead} instead." if instead else text
 
     def _require_published(self, release: str) -> None:
         if release not in self.releases:
@@ -141,6 +174,6 @@ def index_lines(index: ReleaseIndex) -> list[str]:
         names = [alias for alias, named in sorted(index.aliases.items()) if named == release]
         line = release + (f"  ({', '.join(names)})" if names else "")
         if release in index.retractions:
-            line += f"  RETRACTED: {index.retractions[release].says(release)}"
+            line += f"  RETRACTED: {index.warning(release)}"
         lines.append(line)
     return lines or ["no release is published"]

@@ -16,6 +16,7 @@ __all__ = [
     "expression_path",
     "files_of",
     "matrix_path",
+    "shown",
     "study_of",
     "table_path",
 ]
@@ -71,6 +72,12 @@ def study_of(path: str) -> str | None:
     if top == "tables" and len(below) == 2:
         return below[1].removesuffix(".parquet")
     return None
+
+
+def shown(path: Path) -> str:
+    """Write a path for a message: from the present folder on, where it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def files_of(folder: Path) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path, study_of
+from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, matrix_path, shown, study_of
 from cellresponse.releases.root import NamedFile, named_files
 from cellresponse.schema.errors import ReleaseError, UnknownWord
 
@@ -101,7 +101,7 @@ class Release:
     def __repr__(self) -> str:
         """Show name, place and hash."""
         place = (
-            f"folder={str(self.folder)!r}"
+            f"folder={shown(self.folder)!r}"
             if self.remote is None
             else f"repo={self.remote.hub.name!r}"
         )
@@ -146,7 +146,8 @@ class Release:
         Raises
         ------
         ReleaseError
-            A value that the release does not have: with those that it has.
+            A value that the release does not have, or not together with the others: with
+            those that it has.
         """
         import pandas as pd
         import pyarrow.compute as pc
@@ -156,11 +157,13 @@ class Release:
         labels = self.tables["labels"]
         if drug is not None:
             labels = self._of_drug(labels, drug)
+        given = [] if drug is None else [f"drug {drug}"]
         wanted = {"study_id": study, "response": response, "basis": basis}
         for column, value in wanted.items():
             if value is not None:
-                self._require(labels, column, value)
+                self._require(labels, column, value, given)
                 labels = labels.filter(pc.equal(labels[column], value))
+                given.append(f"{column} {value}")
         return of_stars(labels, stars).to_pandas(types_mapper=pd.ArrowDtype)
 
     def cells(
@@ -212,9 +215,9 @@ class Release:
         by: str | None = None,
         category: str | None = None,
         drug: str | None = None,
-        split: str = "cell",
+        split: str | None = None,
         fold: int | None = None,
-        part: Literal["train", "test"] = "train",
+        part: Literal["train", "test"] | None = None,
         stars: int | None = None,
         **reading: Any,
     ) -> Loader:
@@ -225,7 +228,9 @@ class Release:
         task, track, by, category, drug
             What names the task: its `task_id`, or enough to leave one of `tasks`.
         split, fold, part
-            Which side of which fold. Without `fold`: all cells of the task.
+            Which side (`train` where None) of which fold of which split (`cell` where None).
+            Without any of them: all cells of the task. A split or part without a fold is an
+            error.
         stars
             As in `labels`.
         **reading
@@ -240,7 +245,8 @@ class Release:
         Raises
         ------
         ReleaseError
-            There is no such task, fold or cell, or several tasks fit.
+            There is no such task, fold or cell, several tasks fit, or a split or part has no
+            fold.
         """
         from cellresponse.releases.loading.fold import fold_cells
         from cellresponse.releases.loading.opening import Reading, open_loader
@@ -260,7 +266,7 @@ class Release:
         if self.remote is not None:
             self.remote.fetch_all(self.remote.below(f"{name}/"))
         else:
-            self._require_whole(name)
+            self.require_whole(name)
         return self.folder / name
 
     def matrix_store(self, study: str) -> MatrixStore:
@@ -270,21 +276,33 @@ class Release:
         name = matrix_path(study)
         if self.remote is not None:
             return open_matrix(self.remote.store(name), name=name)
-        self._require_whole(name)
+        self.require_whole(name)
         return open_matrix(self.folder / name, name=name)
 
-    def _require_whole(self, matrix: str) -> None:
-        """Every file is there: Zarr would read a missing chunk as zeros."""
+    def require_whole(self, store: str) -> None:
+        """Refuse a store of which a file is missing: Zarr would read a missing chunk as zeros.
+
+        Parameters
+        ----------
+        store
+            Its path inside the release, such as `matrices/GSE1.zarr`.
+
+        Raises
+        ------
+        ReleaseError
+            A file below it is missing or of another size; of a part that was pulled, with
+            the command that pulls the rest.
+        """
         for path, named in self._named.items():
             file = self.folder / path
-            if path.startswith(f"{matrix}/") and not (
+            if path.startswith(f"{store}/") and not (
                 file.is_file() and file.stat().st_size == named.bytes
             ):
                 partial = (self.folder / PARTIAL).exists()
                 raise ReleaseError(
                     "was not pulled" if partial else f"is not the file that {DESCRIPTOR} names",
-                    file=self.folder / path,
-                    hint=f"python cli.py pull {self.name} --repo ORG/NAME --to {self.folder}"
+                    file=shown(file),
+                    hint=f"python cli.py pull {self.name} --repo ORG/NAME --to {shown(self.folder)}"
                     if partial
                     else "Build or pull the release again",
                 )
@@ -325,13 +343,18 @@ class Release:
             raise no_such_drug(self, drug, known=True)
         return found
 
-    def _require(self, table: pa.Table, column: str, value: str) -> None:
+    def _require(self, table: pa.Table, column: str, value: str, given: Sequence[str] = ()) -> None:
+        """Refuse a value that a table lacks; `given` says what its rows were chosen by."""
         import pyarrow.compute as pc
 
         known = sorted(pc.unique(table[column]).to_pylist())
         if value not in known:
+            whole = self.tables["labels"] if given else table
+            elsewhere = value in pc.unique(whole[column]).to_pylist()
             raise ReleaseError(
-                f"the release {self.name} has no such {column}",
+                f"no label of the release {self.name} with {' and '.join(given)} has this {column}"
+                if elsewhere
+                else f"the release {self.name} has no such {column}",
                 value=value,
                 allowed=known[:30] + (["..."] if len(known) > 30 else []),
             )

@@ -30,12 +30,17 @@ def open_local(release: str | Path) -> Release | None:
         named.append(BUILT / alias)
     for folder in named:
         if (folder / ROOT).is_file():
-            opened = Release(folder, read_root(folder))
+            opened = Release(_absolute(folder), read_root(folder))
             _warn_if_retracted(opened.name)
             return opened
     if isinstance(release, Path) or len(path.parts) > 1 or path.is_dir():
         read_root(path)  # says what is wrong with it
     return None
+
+
+def _absolute(folder: Path) -> Path:
+    """Let a release be found from every folder; what a link is called stays as it is."""
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
 
 
 def _own_alias(name: str) -> str | None:
@@ -52,9 +57,9 @@ def _warn_if_retracted(name: str) -> None:
         return
     from cellresponse.releases.index import RetractedRelease, read_index
 
-    retraction = read_index(OWN_INDEX).retractions.get(name)
-    if retraction is not None:
-        warnings.warn(retraction.says(name), RetractedRelease, stacklevel=4)
+    index = read_index(OWN_INDEX)
+    if name in index.retractions:
+        warnings.warn(index.warning(name), RetractedRelease, stacklevel=4)
 
 
 def repository_of(name: str) -> tuple[str, str]:

@@ -147,6 +147,7 @@ def _join(found: anndata.AnnData, pairs: pd.DataFrame) -> None:
 
 
 def _plain_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    labels = labels.set_axis(labels.index.astype("str"))
     plain: dict[str, pd.Series[Any]] = {}
     for column in map(str, labels.columns):
         values = labels[column]
@@ -154,4 +155,4 @@ def _plain_labels(labels: pd.DataFrame) -> pd.DataFrame:
             plain[column] = values.astype("float64")
         else:
             plain[column] = _words(values, repeated=column != "cell_id")
-    return pd.DataFrame(plain, index=labels.index.astype("str"))
+    return pd.DataFrame(plain)

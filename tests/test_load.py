@@ -29,6 +29,20 @@ def test_load_by_folder_and_by_name(
     assert "mini" in repr(mini_release)
 
 
+def test_a_release_is_found_from_another_folder(
+    mini_release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dist").symlink_to(mini_release.folder.parent)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    opened = cellresponse.load("mini")
+    assert repr(opened).startswith("Release('mini', folder='dist/mini', ")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert opened.folder == tmp_path / "dist" / "mini"
+    assert opened.cells().n_obs == 50
+    assert f"folder='{tmp_path}/dist/mini'" in repr(opened)
+
+
 def test_load_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="no such folder"):
         cellresponse.load(tmp_path / "nothing")
@@ -94,12 +108,34 @@ def test_cells_of_a_drug(mini_release: Release) -> None:
     assert found.X.dtype == np.int32
 
 
+def test_labels_that_are_not_there_together(mini_release: Release) -> None:
+    labels = mini_release.labels()
+    one = labels[labels["study_id"] == "MINI1"]
+    basis = next(iter(set(labels["basis"]) - set(one["basis"])))
+    with pytest.raises(ReleaseError) as caught:
+        mini_release.labels(study="MINI1", basis=basis)
+    assert caught.value.problem == (
+        "no label of the release mini with study_id MINI1 has this basis"
+    )
+    assert caught.value.allowed == sorted(set(one["basis"]))
+
+
 def test_cells_with_several_labels_each(mini_release: Release) -> None:
     found = mini_release.cells(study="MINI1", response="sensitive")
     labels = found.uns["labels"]
     assert "response" not in found.obs
-    assert len(labels) == 2 * found.n_obs  # the shared control is sensitive to both drugs
-    assert labels.groupby("cell_id", observed=True)["drug_id"].nunique().eq(2).all()
+    assert list(labels.index) == [str(row) for row in range(2 * found.n_obs)]
+    # The shared control is sensitive to both drugs.
+    for drug in ("synthetic-drug-a", "synthetic-drug-b"):
+        of_drug = labels[labels["drug_id"] == drug]
+        assert sorted(of_drug["cell_id"]) == sorted(found.obs_names)
+        (said,) = mini_release.labels(study="MINI1", response="sensitive", drug=drug).to_dict(
+            "records"
+        )
+        for column in ("response", "basis", "rule_id"):
+            assert set(of_drug[column]) == {said[column]}
+    assert labels["stars"].isna().all()  # as of every sensitive cell
+    assert labels.drop(columns="stars").notna().all(axis=None)
 
 
 def test_all_cells(mini_release: Release) -> None:
@@ -109,7 +145,7 @@ def test_all_cells(mini_release: Release) -> None:
 
 
 def test_no_cell_matches(mini_release: Release) -> None:
-    with pytest.raises(ReleaseError, match="no such basis"):
+    with pytest.raises(ReleaseError, match="has this basis"):
         mini_release.cells(study="MINI2", basis="treated_vs_untreated_control")
     with pytest.raises(ReleaseError, match="no cell matches"):
         mini_release.cells(study="MINI1", response="resistant", drug="synthetic-drug-a", stars=3)

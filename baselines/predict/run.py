@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cellresponse import __version__
 from cellresponse.baselines.benchmark.expression import ExpressionFeatures, log_normalise
 from cellresponse.baselines.predict.features import EXPRESSION, Embedder
 from cellresponse.baselines.predict.train import train_head, training_task
@@ -70,6 +71,8 @@ def predict(
     report: Report = silent,
 ) -> Prediction:
     """Predict, with a head that is trained first where it is not there yet.
+
+    Another version of cellresponse trains a head of its own.
 
     Parameters
     ----------
@@ -147,11 +150,12 @@ def _head(
     """Give the head's organism, and what loads the head, or trains and keeps it.
 
     The user's cells are read in between, since training takes long. The place says
-    everything that the head depends on.
+    everything that the head depends on, the version of cellresponse too: a head of another
+    version stays where it is, and is not used.
     """
     model = EXPRESSION if embedder is None else f"{embedder.name}-{embedder.weights_hash[:12]}"
     name = f"{release.name}-{release.content_hash[:12]}"
-    folder = heads / name / drug_id / f"{model}-seed{seed}"
+    folder = heads / name / drug_id / f"{model}-seed{seed}-{__version__}"
     if (folder / "card.json").is_file():
         known = load_head(folder)
         return known.card.organism, lambda: known

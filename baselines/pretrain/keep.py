@@ -69,9 +69,11 @@ def keep(
     cells, release
         What it was trained on.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file(_distinct(model.network.state_dict()), folder / "model.safetensors", {"format": "pt"})
+    # As bytes: what `save_file` writes is closed to other users.
+    weights = save(_distinct(model.network.state_dict()), {"format": "pt"})
+    (folder / "model.safetensors").write_bytes(weights)
     if isinstance(model, Geneformer):
         config = model.network.config.to_dict()
         _write(folder / "config.json", {key: config[key] for key in CONFIG if key in config})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -200,7 +201,7 @@ def _maps(maps: pd.DataFrame) -> Iterator[Figure]:
             drawing.update_traces(marker_size=3)
             drawing.update_layout(**LAYOUT, height=480, legend_title=colour)
             yield Figure(
-                name=f"map-{model}-{colour}".replace("@", "-"),
+                name="-".join(re.findall(r"[\w.-]+", f"map {model} {colour}")),
                 title=f"Embeddings of {model}, coloured by {colour}",
                 caption="UMAP of at most 5,000 cells; distances between groups mean little.",
                 table=table[["cell_id", "x", "y", colour]],

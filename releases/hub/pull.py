@@ -18,7 +18,7 @@ from cellresponse.releases.index import RetractedRelease
 from cellresponse.releases.layout import DESCRIPTOR, PARTIAL, ROOT, files_of, study_of
 from cellresponse.releases.release import Release
 from cellresponse.releases.root import NamedFile, pulled_files, read_root
-from cellresponse.schema.errors import ReleaseError
+from cellresponse.schema.errors import EvidenceError, ReleaseError
 from cellresponse.schema.storage import storage_errors
 
 __all__ = ["Pulled", "pull", "pull_lines"]
@@ -60,7 +60,8 @@ def pull(
 
     What is there and right is not fetched again; every file is checked against its
     sha256; a pull that was cut goes on when it is run again. A part holds every table,
-    and `partial.json`, which says what was pulled.
+    and `partial.json`, which says what was pulled. A pull that is refused leaves nothing
+    new behind; of several into one folder, each waits for the one before.
 
     Parameters
     ----------
@@ -97,8 +98,13 @@ def pull(
     hub = HubRepo(repo)
     name, commit = _find(hub, release, report)
     transfer = Transfer(hub, commit, Path(to), report)
-    with storage_errors(transfer.to):
-        pulled = _pull(transfer, name, part)
+    with storage_errors(transfer.to), transfer.alone():
+        before = transfer.there()
+        try:
+            pulled = _pull(transfer, name, part)
+        except (EvidenceError, ReleaseError):  # refused; what broke is gone on with
+            transfer.undo(before)
+            raise
         transfer.clear()
     return pulled
 
@@ -108,7 +114,7 @@ def _find(hub: HubRepo, release: str, report: Report) -> tuple[str, str]:
     index, refs = published(hub, report)
     name = index.aliases.get(release, release)
     if name in index.retractions:
-        warnings.warn(index.retractions[name].says(name), RetractedRelease, stacklevel=3)
+        warnings.warn(index.warning(name), RetractedRelease, stacklevel=3)
     if name not in refs.tags:
         raise no_such_release(hub, release, index, refs.tags)
     return name, refs.tags[name]

@@ -59,7 +59,7 @@ def open_release(name: str, repo: str) -> Release:
     index, tags = _published(hub)
     release = index.aliases.get(name, name)
     if release in index.retractions:
-        warnings.warn(index.retractions[release].says(release), RetractedRelease, stacklevel=3)
+        warnings.warn(index.warning(release), RetractedRelease, stacklevel=3)
     if tags is not None and release not in tags:
         raise no_such_release(hub, name, index, tags)
     if tags is None:

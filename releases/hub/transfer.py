@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cellresponse.releases.canonical import file_sha256
+from cellresponse.releases.hub.lock import locked
 from cellresponse.releases.hub.repo import HubRepo
 from cellresponse.releases.hub.trouble import Report, persist
 from cellresponse.releases.layout import DESCRIPTOR, ROOT
@@ -41,6 +43,42 @@ class Transfer:
         self.report = report
         real = Path(os.path.realpath(to))  # beside what a link points to: mostly one file system
         self.staging = real.parent / f".{real.name}.pull"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let other pulls into the folder wait; leave no empty folder that was made for this."""
+        lock = self._lock()
+        missing = [folder for folder in lock.parents if not folder.exists()]
+        try:
+            with locked(lock, str(self.to), self.report):
+                yield
+        finally:
+            with suppress(OSError):  # it holds something, and so do those above it
+                for folder in missing:
+                    folder.rmdir()
+
+    def _lock(self) -> Path:
+        """Name the lock file: beside the hidden folder, or in the one within."""
+        beside = self.staging.with_name(f"{self.staging.name}.lock")
+        writable = os.access(beside.parent, os.W_OK) or not self.to.is_dir()
+        return beside if writable else self.to / CROSSING / "lock"
+
+    def there(self) -> set[Path]:
+        """Give everything that is in the folder and in the hidden one, and these."""
+        return {
+            path
+            for folder in (self.to, self.staging)
+            for path in (folder, *folder.rglob("*"))
+            if os.path.lexists(path)
+        }
+
+    def undo(self, before: set[Path]) -> None:
+        """Remove what was not there before."""
+        for path in sorted(self.there() - before, reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
 
     def descriptors(self, name: str) -> tuple[dict[str, Any], dict[str, NamedFile]]:
         """Fetch `release.json` and `datapackage.json`; give what they say."""

@@ -25,9 +25,9 @@ def fold_cells(
     by: str | None = None,
     category: str | None = None,
     drug: str | None = None,
-    split: str = "cell",
+    split: str | None = None,
     fold: int | None = None,
-    part: Literal["train", "test"] = "train",
+    part: Literal["train", "test"] | None = None,
     stars: int | None = None,
 ) -> pa.Table:
     """Give the cells of one side of a fold.
@@ -39,11 +39,11 @@ def fold_cells(
     task, track, by, category, drug
         What names the task: its `task_id`, or enough to leave one (`releases.tasks`).
     split
-        `cell`, `sample`, `patient`, `study` or `line`.
+        `cell`, `sample`, `patient`, `study` or `line`. None: `cell`.
     fold
-        Number of the fold. None: all cells of the task.
+        Number of the fold. None: all cells of the task; `split` and `part` are then left out.
     part
-        Which side of the fold.
+        Which side of the fold. None: `train`.
     stars
         At least so many stars for resistant cells, and all sensitive ones. None: all.
 
@@ -55,25 +55,36 @@ def fold_cells(
     Raises
     ------
     ReleaseError
-        There is no such task, fold or cell, or several tasks fit.
+        There is no such task, fold or cell, several tasks fit, or a split or part has no fold.
     """
     chosen = _task(release, task, track=track, by=by, category=category, drug=drug)
-    if fold is None:
+    if fold is None and split is None and part is None:
         cells = chosen.cells(release)
     else:
-        found = {one.fold: one for one in folds(release, chosen, split)}
-        if fold not in found:
-            raise ReleaseError(
-                f"{chosen.task_id} has no such fold by {split}",
-                value=fold,
-                allowed=", ".join(map(str, found)),
-            )
-        if part not in ("train", "test"):
-            raise ReleaseError("a fold has no such side", value=part, allowed=["train", "test"])
-        cells = getattr(found[fold], part)
+        cells = _side(release, chosen, split or "cell", fold, part or "train")
     cells = of_stars(cells, stars)
     if len(cells) == 0:
         raise ReleaseError("no cell matches", value=chosen.task_id)
+    return cells
+
+
+def _side(release: Release, task: Task, split: str, fold: int | None, part: str) -> pa.Table:
+    found = {one.fold: one for one in folds(release, task, split)}
+    if fold is None:
+        raise ReleaseError(
+            "a split or part needs a fold",
+            allowed=f"fold={', '.join(map(str, found))}",
+            hint="Name a fold, or leave split and part out for all cells of the task",
+        )
+    if fold not in found:
+        raise ReleaseError(
+            f"{task.task_id} has no such fold by {split}",
+            value=fold,
+            allowed=", ".join(map(str, found)),
+        )
+    if part not in ("train", "test"):
+        raise ReleaseError("a fold has no such side", value=part, allowed=["train", "test"])
+    cells: pa.Table = getattr(found[fold], part)
     return cells
 
 

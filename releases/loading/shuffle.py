@@ -27,6 +27,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
+from cellresponse.releases.layout import files_of
 from cellresponse.releases.matrix_store import fast_codecs
 from cellresponse.releases.selection import read_rows
 from cellresponse.releases.strata import buckets
@@ -60,7 +61,8 @@ def shuffle(release: Release, out: Path, *, seed: int = 0) -> int:
         The release.
     out
         Folder to make: one `<organism>.zarr`, which annbatch's DatasetCollection opens, and
-        one `<organism>.parquet`, which tells the place of every cell in it.
+        one `<organism>.parquet`, which tells the place of every cell in it; `shuffle.json`
+        names the release and every file with its size.
     seed
         Of the shuffle.
 
@@ -72,22 +74,35 @@ def shuffle(release: Release, out: Path, *, seed: int = 0) -> int:
     Raises
     ------
     ReleaseError
-        The folder exists.
+        The folder exists, or would lie inside the release.
     StorageError
         The disk is full, or refuses.
     """
+    if out.resolve().is_relative_to(release.folder.resolve()):
+        raise ReleaseError(
+            "the folder would lie inside the release, which never changes",
+            file=out,
+            hint="Name a folder outside of it",
+        )
     if out.exists():
         raise ReleaseError("the folder exists", file=out, hint="Remove it, or name another one")
     with storage_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        scratch = hidden / out.name  # the hidden folder itself is closed to others
         try:
+            scratch.mkdir()
             cells = _write_organisms(release, scratch, np.random.default_rng(seed))
-            about = {"release": release.name, "content_hash": release.content_hash, "seed": seed}
+            about = {
+                "release": release.name,
+                "content_hash": release.content_hash,
+                "seed": seed,
+                "files": {path: (scratch / path).stat().st_size for path in files_of(scratch)},
+            }
             (scratch / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
             os.rename(scratch, out)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(hidden, ignore_errors=True)
     return cells
 
 

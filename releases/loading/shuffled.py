@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,19 +44,9 @@ def shuffled_places(
     Raises
     ------
     ReleaseError
-        The folder is no shuffled copy, or one of another release.
+        The folder is no shuffled copy, one of another release, or not whole.
     """
-    if not (folder / ABOUT).is_file():
-        raise ReleaseError(
-            "is no shuffled copy of a release", file=folder, hint="Run `python cli.py shuffle`"
-        )
-    about = json.loads((folder / ABOUT).read_text("utf-8"))
-    if about["content_hash"] != release.content_hash:
-        raise ReleaseError(
-            f"is a shuffled copy of {about['release']} with another content hash",
-            file=folder,
-            hint=f"Shuffle {release.name} again",
-        )
+    _require_whole(folder, release)
     named = pc.unique(cells["study_id"])
     studies = release.tables["studies"]
     organism = studies.filter(pc.equal(studies["study_id"], named[0]))["organism"][0].as_py()
@@ -72,3 +62,42 @@ def shuffled_places(
     group = zarr.open_group(folder / f"{organism}.zarr", mode="r")
     count = sum(1 for _ in group.group_keys())
     return [folder / f"{organism}.zarr" / f"dataset_{n}" for n in range(count)], places
+
+
+def _require_whole(folder: Path, release: Release) -> None:
+    """Refuse what is no whole copy: Zarr would read a missing chunk as zeros."""
+    if not (folder / ABOUT).is_file():
+        raise ReleaseError(
+            "is no shuffled copy of a release", file=folder, hint="Run `python cli.py shuffle`"
+        )
+    again = f"Remove it, and shuffle {release.name} again"
+    about = _about(folder / ABOUT)
+    if about is None:
+        raise ReleaseError("is not whole", file=folder, value=ABOUT, hint=again)
+    if about["content_hash"] != release.content_hash:
+        raise ReleaseError(
+            f"is a shuffled copy of {about['release']} with another content hash",
+            file=folder,
+            hint=f"Shuffle {release.name} again",
+        )
+    if "files" not in about:
+        raise ReleaseError(
+            "is a shuffled copy by an earlier version, which does not name its files",
+            file=folder,
+            hint=again,
+        )
+    for path, size in about["files"].items():
+        file = folder / path
+        if not (file.is_file() and file.stat().st_size == size):
+            raise ReleaseError("is not whole", file=folder, value=path, hint=again)
+
+
+def _about(file: Path) -> dict[str, Any] | None:
+    """Read what a copy says of itself; None where it was damaged."""
+    try:
+        about = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(about, dict) or not {"release", "content_hash"} <= about.keys():
+        return None
+    return about if isinstance(about.get("files", {}), dict) else None

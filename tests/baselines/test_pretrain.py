@@ -49,6 +49,7 @@ def test_it_learns_and_says_what_it_is(trained: Path, demo_release: Release) -> 
     assert set(card["licences_of_the_data"]) == set(
         demo_release.tables["studies"]["study_id"].to_pylist()
     )
+    assert len({path.stat().st_mode for path in trained.iterdir()}) == 1  # others can read it
     readme = (trained / "README.md").read_text()
     assert f"{loss['held_out_after']:.3f} after" in readme
     assert "not by its authors" in readme

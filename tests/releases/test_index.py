@@ -75,7 +75,65 @@ def test_retraction() -> None:
     with pytest.raises(EvidenceError, match="retracted itself"):
         index.with_retraction("2025-07", again)
     better = index.with_retraction("2025-06", BAD.model_copy(update={"replaced_by": "2025-07"}))
-    assert "Use 2025-07 instead" in better.retractions["2025-06"].says("2025-06")
+    assert better.warning("2025-06") == (
+        "release 2025-06 was retracted on 2025-07-01: two samples were swapped. "
+        "Use 2025-07 instead."
+    )
+
+
+def chain(**replaced: str | None) -> ReleaseIndex:
+    """Give an index where each release is retracted and replaced by another."""
+    return ReleaseIndex(
+        releases=list("abc"),
+        retractions={
+            name: Retraction(date="2025-07-01", reason="swapped", replaced_by=instead)
+            for name, instead in replaced.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "instead"),
+    [
+        (chain(a="b"), "b"),
+        (chain(a="b", b="c"), "c"),
+        (chain(a="b", b="c", c=None), None),
+        (chain(a="b", b="a"), None),
+        (chain(a="b", b="c", c="b"), None),
+        (chain(a="a"), None),
+    ],
+)
+def test_replacement_that_was_retracted_itself(index: ReleaseIndex, instead: str | None) -> None:
+    said = "release a was retracted on 2025-07-01: swapped."
+    said += f" Use {instead} instead." if instead else ""
+    assert index.warning("a") == said
+    assert index_lines(index)[0] == f"a  RETRACTED: {said}"
+    hint = f"such as {instead}." if instead else "Name a release that was not retracted."
+    with pytest.raises(EvidenceError) as caught:
+        index.with_alias("latest", "a")
+    assert str(caught.value).endswith(hint)
+
+
+@pytest.mark.parametrize("reason", ["swapped.", "swapped...", " swapped.\n"])
+def test_reason_with_a_full_stop(reason: str) -> None:
+    retraction = Retraction.today(reason, None)
+    index = INDEX.with_retraction("2025-06", retraction)
+    assert index.warning("2025-06").partition(": ")[2] == "swapped."
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t "])
+def test_retraction_without_a_reason(tmp_path: Path, run: Run, reason: str) -> None:
+    INDEX.write(tmp_path / "index.yaml")
+    code, stdout, stderr = run(
+        *("release", "retract", "2025-06", "--reason", reason),
+        *("--index", tmp_path / "index.yaml"),
+    )
+    assert (code, stdout) == (1, "")
+    assert stderr == (
+        "error: a retraction needs a reason ''. Allowed: a text that is not empty. "
+        "Say why the release should not be used any more.\n"
+    )
+    assert read_index(tmp_path / "index.yaml") == INDEX
 
 
 def test_release_named_like_an_alias() -> None:

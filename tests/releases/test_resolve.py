@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,31 @@ def test_name_folder_and_alias(here: Path, mini_release: Release) -> None:
 
 def test_a_folder_goes_before_a_name(here: Path, mini_release: Release) -> None:
     (here / "latest").symlink_to(mini_release.folder)
-    assert cellresponse.load("latest").folder == Path("latest")
+    assert cellresponse.load("latest").folder == here / "latest"
+
+
+def test_the_folder_above_has_its_name(
+    here: Path, mini_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here / "dist" / "mini" / "tables")
+    assert cellresponse.load("..").folder == mini_release.folder
+    monkeypatch.chdir(here / "dist" / "mini")
+    assert cellresponse.load(".").folder == mini_release.folder
+
+
+def test_messages_name_files_from_here(
+    here: Path, mini_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "dist").unlink()
+    shutil.copytree(mini_release.folder, here / "dist" / "mini")
+    opened = cellresponse.load("mini")
+    (here / "dist" / "mini" / "matrices" / "MINI1.zarr" / "zarr.json").unlink()
+    with pytest.raises(ReleaseError) as caught:
+        opened.matrix("MINI1")
+    assert str(caught.value) == (
+        "dist/mini/matrices/MINI1.zarr/zarr.json: is not the file that datapackage.json names. "
+        "Build or pull the release again."
+    )
 
 
 @pytest.mark.parametrize("name", ["2031-01", "stable"])

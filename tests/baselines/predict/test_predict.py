@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import cellresponse
+from cellresponse.baselines.predict import run as running
+from cellresponse.baselines.predict import train as training
 from cellresponse.baselines.predict.run import predict, prediction_lines
 from cellresponse.baselines.predict.trained_head import load_head
 from cellresponse.schema.errors import (
@@ -77,6 +83,19 @@ def test_the_card_says_what_the_head_rests_on(found, demo_release, heads):
     assert again.card == card
 
 
+def test_a_head_of_another_version_is_not_used(
+    found, demo_release, cells, heads, tmp_path, monkeypatch
+):
+    result, _ = found
+    copy = shutil.copytree(heads, tmp_path / "heads")
+    for module in (running, training):
+        monkeypatch.setattr(module, "__version__", "9.9", raising=False)
+    again = run(demo_release, write(cells, tmp_path / "mine.h5ad"), copy, tmp_path)
+    assert again.head.card == replace(result.head.card, code_version="9.9")
+    kept = {load_head(card.parent).card.code_version for card in copy.rglob("card.json")}
+    assert kept == {cellresponse.__version__, "9.9"}
+
+
 def test_ids_and_symbols_say_the_same(found, demo_release, cells, heads, tmp_path):
     result, _ = found
     by_id = run(demo_release, write(cells, tmp_path / "ids.h5ad", names="id"), heads, tmp_path)
@@ -131,8 +150,6 @@ def test_mistakes_are_told_before_anything_is_trained(demo_release, cells, tmp_p
 
 
 def test_a_damaged_head_is_refused(found, demo_release, cells, heads, tmp_path):
-    import shutil
-
     copy = tmp_path / "heads"
     shutil.copytree(heads, copy)
     next(copy.rglob("head.safetensors")).write_bytes(b"nothing")

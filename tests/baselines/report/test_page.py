@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_chance_is_no_recommendation():
     assert "do not predict" in advice["advice"]
 
 
-def beside(**other):
+def rows_beside(**other):
     ours = {
         "metric": "f1",
         "model": "scfoundation",
@@ -171,7 +172,11 @@ def beside(**other):
         "mean": 0.9,
         "sem": 0.01,
     }
-    (row,) = beside_published(pd.DataFrame([ours | other])).to_dict("records")
+    return beside_published(pd.DataFrame([ours | other])).to_dict("records")
+
+
+def beside(**other):
+    (row,) = rows_beside(**other)
     return row
 
 
@@ -205,6 +210,94 @@ def test_a_difference_names_studies_and_options():
     same = {"studies": theirs["studies"].iloc[0], "split": "as-published"}
     assert beside(**same, options=faulty.recorded("frozen"))["explanation"] == (
         "nothing that is recorded differs"
+    )
+
+
+def told(**other):
+    """The whole explanation of a row that differs from the paper's in nothing else."""
+    theirs = published_figures().query("by == 'source' and category == 'cell_line'")
+    faults = frozenset(FAULTS)
+    plain = make_options(track="pooled", by="source", as_published=faults).recorded("frozen")
+    same = {"studies": theirs["studies"].iloc[0], "split": "as-published", "options": plain}
+    return beside(**(same | other))["explanation"]
+
+
+def prompted(model, **other):
+    """Rows of a prompt about lung cancer, on the track that has the validation collection."""
+    theirs = published_figures().query("model == 'gpt-4o-mini' and category == 'lung_cancer'")
+    chosen = {"track": "zero-shot", "by": "cancer", "as_published": frozenset(FAULTS)}
+    ours = {
+        "model": model,
+        "strategy": "prompt",
+        "track": "zero-shot",
+        "task": "external/both/human/cancer=lung_cancer/osimertinib",
+        "by": "cancer",
+        "category": "lung_cancer",
+        "split": "sample",
+        "studies": theirs["studies"].iloc[0],
+        "options": make_options(**chosen).recorded("prompt"),
+    }
+    return rows_beside(**(ours | other))
+
+
+OTHER_CELLS = "ours is tested on the validation collection, the paper's on the primary one"
+
+
+@pytest.mark.parametrize("prompt", ["top10", "top100", "chain-of-thought"])
+def test_published_figures_stand_beside_prompts(prompt):
+    (row,) = prompted(f"prompt-{prompt}:gpt-4o-mini-2024-07-18")
+    assert row["published"] == 0.594
+    assert row["explanation"] == OTHER_CELLS
+
+
+def test_another_language_model_is_told():
+    (row,) = prompted("prompt-top10:gpt-4o-mini")
+    assert row["explanation"] == (
+        f"ours is gpt-4o-mini, the paper's gpt-4o-mini-2024-07-18; {OTHER_CELLS}"
+    )
+    assert prompted("prompt-top10:gpt-4-turbo") == []
+
+
+def test_another_server_is_told():
+    chosen = {"track": "zero-shot", "by": "cancer", "as_published": frozenset(FAULTS)}
+    elsewhere = make_options(**chosen, prompt_url="http://localhost:8000/v1").recorded("prompt")
+    (row,) = prompted("prompt-top10:gpt-4o-mini-2024-07-18", options=elsewhere)
+    assert row["explanation"] == f"{OTHER_CELLS}; ours was asked at http://localhost:8000/v1"
+
+
+def test_other_tracks_keep_the_collection():
+    row = beside(task="pooled/validation/human/source=cell_line/all")
+    assert row["published"] == 0.901
+
+
+@pytest.mark.parametrize(
+    ("model", "difference"),
+    [
+        ("geneformer", "ours is geneformer, the paper's geneformer-cardiomyopathies"),
+        ("geneformer-12l", "ours is geneformer-12l, the paper's geneformer-cardiomyopathies"),
+        ("geneformer-cardiomyopathies", "nothing that is recorded differs"),
+    ],
+)
+def test_another_checkpoint_is_told(model, difference):
+    figure = published_figures().query("model == 'geneformer' and by == 'drug_class'").iloc[0]
+    where = {name: figure[name] for name in ("by", "category", "studies")}
+    task = f"pooled/primary/human/{figure['by']}={figure['category']}/all"
+    assert told(model=model, task=task, **where) == difference
+
+
+def test_other_training_is_told():
+    chosen = {"track": "pooled", "by": "source", "as_published": frozenset(FAULTS)}
+    trained = make_options(**chosen, class_weight=True, patience=3).recorded("frozen")
+    assert told(options=trained) == (
+        "ours is trained with class weight, the paper's without; "
+        "ours is trained with patience 3, the paper's without"
+    )
+    plain = make_options(**chosen)
+    shorter = replace(plain, head=replace(plain.head, epochs=2)).recorded("frozen")
+    assert told(options=shorter) == "ours is trained with epochs 2, the paper's with 10"
+    ranked = make_options(**chosen, rank=4).recorded("lora")
+    assert told(strategy="lora", options=ranked) == (
+        "ours is trained with rank 4, the paper's with 8"
     )
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from loopback_hub import Fault, LoopbackHub
@@ -139,12 +144,67 @@ def test_part_is_not_pushed(published: LoopbackHub, tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("tables_only", [False, True])
 def test_part_that_is_not_there(
-    published: LoopbackHub, tmp_path: Path, part: Part, said: str
+    published: LoopbackHub, tmp_path: Path, part: Part, said: str, tables_only: bool
 ) -> None:
     with pytest.raises(CellResponseError) as caught:
-        pull("mini", REPO, tmp_path / "part", part)
+        pull("mini", REPO, tmp_path / "to" / "part", replace(part, tables_only=tables_only))
     assert said in str(caught.value)
+    assert not (tmp_path / "to").exists()
+
+
+def test_tables_of_a_part_are_all_tables(published: LoopbackHub, tmp_path: Path) -> None:
+    part = Part(study=("MINI2",), drug="synthetic-drug-a", response="resistant", tables_only=True)
+    pull("mini", REPO, tmp_path / "some", part)
+    pull("mini", REPO, tmp_path / "all", Part(tables_only=True))
+    assert list(files_of(tmp_path / "some")) == list(files_of(tmp_path / "all"))
+    assert not (tmp_path / "some" / "matrices").exists()
+
+
+def state(folder: Path) -> dict[Path, bytes | None]:
+    """What is below a folder, with the bytes of its files."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_refused_pull_leaves_what_was_there(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    wrong = Part(drug="synthetic-drug-z")
+    (tmp_path / "empty").mkdir()
+    pull("mini", REPO, tmp_path / "part", Part(study=("MINI2",)))
+    shutil.copytree(mini_release.folder, tmp_path / "whole")
+    (tmp_path / "whole" / "tables" / "drugs.parquet").unlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    before = state(tmp_path)
+    for name in ("empty", "part", "whole", "other"):
+        with pytest.raises(CellResponseError):
+            pull("mini", REPO, tmp_path / name, wrong)
+        assert state(tmp_path) == before | cache(tmp_path)
+
+
+def cache(folder: Path) -> dict[Path, bytes | None]:
+    """What the Hub's client keeps."""
+    own = folder / "hub-cache"
+    return {path: held for path, held in state(folder).items() if path.is_relative_to(own)}
+
+
+def test_refused_pull_keeps_what_a_cut_one_has_fetched(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mini"
+    published.faults.append(Fault("GET .*MINI2.zarr", status=403))
+    with pytest.raises(HubError, match="forbids"):
+        pull("mini", REPO, folder)
+    published.faults.clear()
+    done = [path for path in files_of(folder) if path != "partial.json"]
+    assert (tmp_path / ".mini.pull").is_dir()
+    with pytest.raises(ReleaseError, match="no such study"):
+        pull("mini", REPO, folder, Part(study=("MINI9",)))
+    pulled = pull("mini", REPO, folder)
+    assert pulled.fetched == pulled.files - 2 - len(done)
+    assert same(folder, mini_release)
 
 
 def test_release_that_is_not_there(published: LoopbackHub, tmp_path: Path) -> None:
@@ -220,6 +280,75 @@ def test_pull_cut_at_its_note_goes_on(
             pull("mini", REPO, folder)
     pull("mini", REPO, folder)
     assert same(folder, mini_release)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_pulls_into_one_folder_wait_for_each_other(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    within: bool,
+) -> None:
+    """Three at once; with the lock beside the folder, or within where it cannot be beside."""
+    folder = tmp_path / "parent" / "mini"
+    folder.mkdir(parents=True)
+    if within:
+        monkeypatch.setattr(os, "access", lambda path, _: Path(path) != folder.parent)
+        refuse_folders_in(monkeypatch, folder.parent, errno.EACCES)
+    lines: list[str] = []
+    begun, waits = threading.Event(), threading.Semaphore(0)
+
+    def report(line: str, *, done: int = 0, total: int = 0) -> None:
+        lines.append(line)
+        if "waiting" in line:
+            waits.release()
+
+    def wait_for_the_others(source: Path, place: Path) -> None:
+        if place.name == "labels.parquet" and not begun.is_set():
+            begun.set()
+            assert waits.acquire(timeout=30)
+            assert waits.acquire(timeout=30)
+
+    before_replace(monkeypatch, wait_for_the_others)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(pull, "mini", REPO, folder)
+        assert begun.wait(30)
+        others = [pool.submit(pull, "mini", REPO, folder, report=report) for _ in range(2)]
+        assert first.result(60).fetched == len(list(files_of(mini_release.folder))) - 2
+        assert [other.result(60).fetched for other in others] == [0, 0]
+    assert lines == [f"{folder}: waiting for another process that pulls into it"] * 2
+    assert same(folder, mini_release)
+    assert [path.name for path in folder.parent.iterdir()] == ["mini"]
+    assert cellresponse.verify(folder).content_hash == mini_release.content_hash
+
+
+def test_lock_of_a_pull_that_was_killed(
+    published: LoopbackHub, mini_release: Release, tmp_path: Path
+) -> None:
+    (tmp_path / ".mini.pull.lock").touch()
+    pull("mini", REPO, tmp_path / "mini")
+    assert same(tmp_path / "mini", mini_release)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_disk_that_knows_no_locks(
+    published: LoopbackHub,
+    mini_release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    locks = SimpleNamespace(flock=refuse, LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB)
+    monkeypatch.setattr("cellresponse.releases.hub.lock.fcntl", locks)
+    number = errno.EIO
+    with pytest.raises(StorageError, match="Input/output error"):
+        pull("mini", REPO, tmp_path / "mini")
+    number = errno.ENOSYS
+    pull("mini", REPO, tmp_path / "mini")
+    assert same(tmp_path / "mini", mini_release)
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:

@@ -21,6 +21,29 @@ def test_the_sides_of_a_fold_make_up_the_task(demo_release):
     assert 0 < len(test) < len(train)
 
 
+def test_a_fold_alone_is_the_training_side_of_a_split_by_cell(demo_release):
+    named = fold_cells(demo_release, task=TASK, split="cell", fold=3, part="train")
+    assert fold_cells(demo_release, task=TASK, fold=3).equals(named)
+
+
+NO_FOLD = (
+    "a split or part needs a fold. Allowed: fold=0, 1, 2, 3, 4, 5, 6, 7, 8, 9. "
+    "Name a fold, or leave split and part out for all cells of the task."
+)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"split": "cell"}, {"part": "test"}, {"part": "tset"}, {"split": "cell", "part": "train"}],
+)
+def test_a_side_without_a_fold_is_refused(demo_release, asked):
+    with pytest.raises(ReleaseError) as caught:
+        fold_cells(demo_release, task=TASK, **asked)
+    assert str(caught.value) == NO_FOLD
+    with pytest.raises(ReleaseError, match="a split or part needs a fold"):
+        demo_release.loader(task=TASK, **asked)
+
+
 def test_a_task_is_found_by_what_it_is_about(demo_release):
     wanted = {"track": "pooled", "by": "source", "category": "patient_tumour"}
     found = fold_cells(demo_release, **wanted)
@@ -49,6 +72,7 @@ def test_stars_keep_the_sensitive_cells(demo_release):
         ({"task": TASK, "fold": 10}, "no such fold by cell 10. Allowed: 0, 1, 2"),
         ({"task": TASK, "fold": 0, "part": "both"}, "no such side 'both'. Allowed: train, test"),
         ({"task": TASK, "fold": 0, "split": "patient"}, "cells are of no known patient"),
+        ({"task": TASK, "split": "pateint"}, "no such split 'pateint'. Allowed: cell, line"),
         ({"track": "pooled", "by": "drug_class", "category": "targeted"}, "2 tasks fit"),
         ({"track": "nowhere"}, "no such task 'nowhere'"),
         ({"task": TASK, "stars": 4}, "there are one to three stars 4"),
