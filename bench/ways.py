@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from cellresponse.builders.build import BuildOptions, build
 from cellresponse.builders.sharded_array import COMPRESSOR, ShardedArray
+from cellresponse.releases.canonical import file_sha256
+from cellresponse.releases.content_hash import MatrixHash
 from cellresponse.releases.matrix_store import BLOCK, CHUNK, SHARD, fast_codecs
 from cellresponse.schema.spec import ReleaseSpec
 
@@ -121,15 +123,46 @@ def limit_ours(inputs: Inputs, out: Path, _: int) -> None:
     _both(inputs, out, _write_with_ours)
 
 
-def _both(inputs: Inputs, out: Path, write: Callable[[list[Path], zarr.Group, str], None]) -> None:
+def limit_hashed(inputs: Inputs, out: Path, _: int) -> None:
+    """As `limit_zarr`, and every hash of a verified release, in the form that we use.
+
+    Of the inputs; of the content, as written and as read back; of the files, to name them and
+    to verify them.
+    """
+
+    def hash_all(files: Iterable[Path]) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(file_sha256, files))
+
+    hash_all(path for study in inputs.studies() for path in inputs.files(study))
+    _both(inputs, out, _write_with_zarr, hashed=True)
+    for _ in range(2):
+        hash_all(path for path in out.rglob("*") if path.is_file())
+
+
+def _both(
+    inputs: Inputs,
+    out: Path,
+    write: Callable[[Iterable[NDArray[np.int32]], zarr.Group, str], None],
+    *,
+    hashed: bool = False,
+) -> None:
     """Copy indices and data side by side, in a thread each."""
 
+    def hash_of(pieces: Iterable[NDArray[np.int32]], name: str) -> Iterator[NDArray[np.int32]]:
+        state = MatrixHash()
+        for piece in pieces:
+            if hashed:
+                state.update(**{name: piece})
+            yield piece
+
     def copy(name: str) -> None:
-        write(inputs.files(study), group, name)
+        write(hash_of(_pieces(inputs.files(study), name), name), group, name)
         with fast_codecs():
             array = zarr.open_array(out / f"{study}.zarr" / name, mode="r")
-        for start in range(0, array.shape[0], BLOCK):
-            _ = array[start : start + BLOCK]
+        blocks = (array[at : at + BLOCK] for at in range(0, array.shape[0], BLOCK))
+        for _ in hash_of(blocks, name):
+            pass
 
     for study in inputs.studies():
         with fast_codecs(), ThreadPoolExecutor(2) as pool:
@@ -137,14 +170,14 @@ def _both(inputs: Inputs, out: Path, write: Callable[[list[Path], zarr.Group, st
             list(pool.map(copy, ("indices", "data")))
 
 
-def _write_with_ours(files: list[Path], group: zarr.Group, name: str) -> None:
+def _write_with_ours(pieces: Iterable[NDArray[np.int32]], group: zarr.Group, name: str) -> None:
     array = ShardedArray(group, name)
-    for piece in _pieces(files, name):
+    for piece in pieces:
         array.append(piece)
     array.close()
 
 
-def _write_with_zarr(files: list[Path], group: zarr.Group, name: str) -> None:
+def _write_with_zarr(pieces: Iterable[NDArray[np.int32]], group: zarr.Group, name: str) -> None:
     array = group.create_array(
         name, shape=(0,), dtype="int32", chunks=(CHUNK,), shards=(SHARD,), compressors=COMPRESSOR
     )
@@ -155,7 +188,7 @@ def _write_with_zarr(files: list[Path], group: zarr.Group, name: str) -> None:
         array.resize((written + filled,))
         array[written:] = buffer[:filled]
 
-    for piece in _pieces(files, name):
+    for piece in pieces:
         room = min(len(piece), SHARD - filled)
         buffer[filled : filled + room] = piece[:room]
         filled += room
@@ -182,6 +215,7 @@ WAYS = {
     "anndata, concat_on_disk": (anndata_on_disk, 1),
     "limit, zarr's codecs": (limit_zarr, 1),
     "limit, our encoder": (limit_ours, 1),
+    "limit, and hashes": (limit_hashed, 1),
 }
 
 
