@@ -9,15 +9,13 @@ from typing import Any
 from cellresponse.curation.facts import FACTS, fact_sources, known_rows
 from cellresponse.curation.study import Study
 from cellresponse.schema.errors import EvidenceError, raise_all
+from cellresponse.schema.ic50_rule import IC50_RULE, MeasuredLine, ic50_verdicts
 from cellresponse.schema.rules import (
     CONTROL_ARMS,
-    IC50_RULE,
     MALIGNANT_ONLY,
-    MeasuredLine,
     Missing,
     Verdict,
     apply_rules,
-    ic50_verdicts,
 )
 
 __all__ = ["Derivation", "SampleLabel", "derive_labels"]

@@ -130,9 +130,10 @@ def _fate_problems(
 ) -> Iterator[Problem]:
     """The drug did one thing to a control, whichever treated sample says so."""
     sample = facts[row["sample_id"]]
-    if sample.control_outcome is None:
+    fate = _fate_of_controls(sample)
+    if fate is None:
         return
-    failed = sample.control_outcome in FAILED
+    failed = fate in FAILED
     if sample.arm == "treated" and sample.outcome in FAILED and not failed:
         yield (
             f"the outcome of the treated cells is {sample.outcome}, and they are its counterparts",
@@ -145,14 +146,22 @@ def _fate_problems(
             return  # what follows is compared from its own row
         same = all(row[column] == other[column] for column in ("dose", "dose_unit"))
         shared = set(sample.control_samples) & set(said.control_samples)
-        if said.control_outcome and shared and same and _course(sample) == _course(said):
-            if failed != (said.control_outcome in FAILED):
+        before = _fate_of_controls(said)
+        if before and shared and same and _course(sample) == _course(said):
+            if failed != (before in FAILED):
                 yield (
-                    f"{other['sample_id']} says {said.control_outcome} of the same control "
-                    f"{min(shared)!r} under the same drug",
-                    "control_outcome",
+                    f"{other['sample_id']} says {before} of the same control {min(shared)!r} under "
+                    "the same drug",
+                    "control_outcome" if sample.control_outcome else "outcome",
                     "one thing that the drug does to a control in that time, at that dose",
                 )
+
+
+def _fate_of_controls(sample: SampleFacts) -> str | None:
+    """What the drug does to the controls, as the rule `control_of_treated` takes it."""
+    if sample.control_outcome is None and sample.arm == "treated" and sample.outcome in FAILED:
+        return sample.outcome
+    return sample.control_outcome
 
 
 def _course(sample: SampleFacts) -> tuple[Any, ...]:

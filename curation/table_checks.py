@@ -101,7 +101,7 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
         return
     files = dict(zip(study.samples["sample_id"], study.samples["file"], strict=True))
     matrices = study.manifest.matrices()
-    yield from _lines_of_cells(study)
+    yield from _lines_of_cells(study, study.cells)
     pairs = study.cells[["sample_id", "file"]].drop_duplicates()
     for line, (sample, file) in zip(pairs.index, pairs.to_numpy(), strict=True):
         if sample not in files:
@@ -134,12 +134,11 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
             )
 
 
-def _lines_of_cells(study: Study) -> Iterator[EvidenceError]:
+def _lines_of_cells(study: Study, cells: pd.DataFrame) -> Iterator[EvidenceError]:
     """A label is of its sample's line: no cell of the sample is of another one."""
-    assert study.cells is not None
     named = study.samples.dropna(subset="cell_line")
     line_of = dict(zip(named["sample_id"], named["cell_line"], strict=True))
-    pairs = study.cells[["sample_id", "cell_line"]].dropna().drop_duplicates()
+    pairs = cells[["sample_id", "cell_line"]].dropna().drop_duplicates()
     for row, (sample, line) in zip(pairs.index, pairs.to_numpy(), strict=True):
         if line_of.get(sample, line) != line:
             yield EvidenceError(

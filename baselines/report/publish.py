@@ -13,7 +13,7 @@ from cellresponse.releases.canonical import file_sha256
 from cellresponse.releases.hub.push import Pushed
 from cellresponse.releases.hub.repo import HubRepo, Refs
 from cellresponse.releases.hub.trouble import PassingTrouble, Report, persist, silent
-from cellresponse.releases.hub.upload import branch_of, plan_upload, upload
+from cellresponse.releases.hub.upload import Plan, branch_of, plan_upload, upload
 from cellresponse.releases.layout import CARD, ROOT
 from cellresponse.releases.root import NamedFile
 from cellresponse.schema.errors import HubError, ReleaseError
@@ -61,9 +61,7 @@ def publish(folder: Path, repo: str, *, dry_run: bool = False, report: Report = 
     except PassingTrouble as trouble:
         release = manifest["release"]
         report(f"{trouble.problem}: counted as if {hub.name} held {release} and no results of it")
-        plan = plan_upload(folder, files, {})
-        sent = (plan.files, plan.bytes, len(plan.batches), plan.unchanged)
-        return Pushed(f"{release}-bench.1", hub.name, *sent, published=False, dry=True)
+        return _sent(hub, f"{release}-bench.1", plan_upload(folder, files, {}), dry=True)
 
 
 def _files(folder: Path, digest: str, named: list[str]) -> list[NamedFile]:
@@ -106,8 +104,12 @@ def _publish_once(
         report(f"uploading to {hub.name}")
         plan = upload(hub, refs, tag, folder, files)
         hub.drop_branch(branch)
-    sent = (plan.files, plan.bytes, len(plan.batches), plan.unchanged)
-    return Pushed(tag, hub.name, *sent, published=False, dry=dry_run)
+    return _sent(hub, tag, plan, dry=dry_run)
+
+
+def _sent(hub: HubRepo, tag: str, plan: Plan, *, dry: bool) -> Pushed:
+    counts = (plan.files, plan.bytes, len(plan.batches), plan.unchanged)
+    return Pushed(tag, hub.name, *counts, published=False, dry=dry)
 
 
 def _require_release(hub: HubRepo, refs: Refs, manifest: Any) -> None:

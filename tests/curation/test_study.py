@@ -293,6 +293,15 @@ def test_samples_that_differ_in_the_fate_of_their_control(tmp_path: Path) -> Non
     assert found.problem == "T1 says died of the same control 'C' under the same drug"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_fate_that_only_the_treated_cells_tell(tmp_path: Path, turned: bool) -> None:
+    rows = [treated(outcome="died", control_samples="C"), OTHER_FATE]
+    found = problem(write_study(tmp_path, [*(rows[::-1] if turned else rows), sample("C")]))
+    assert (found.row, found.column) == (3, "outcome" if turned else "control_outcome")
+    said = "T2 says proliferating" if turned else "T1 says died"
+    assert found.problem == f"{said} of the same control 'C' under the same drug"
+
+
 @pytest.mark.parametrize(
     "columns",
     [
