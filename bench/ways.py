@@ -124,7 +124,7 @@ def limit_ours(inputs: Inputs, out: Path, _: int) -> None:
 
 
 def limit_hashed(inputs: Inputs, out: Path, _: int) -> None:
-    """As `limit_zarr`, and every hash of a verified release, in the form that we use.
+    """As `limit_ours`, and every hash of a verified release, in the form that we use.
 
     Of the inputs; of the content, as written and as read back; of the files, to name them and
     to verify them.
@@ -135,7 +135,7 @@ def limit_hashed(inputs: Inputs, out: Path, _: int) -> None:
             list(pool.map(file_sha256, files))
 
     hash_all(path for study in inputs.studies() for path in inputs.files(study))
-    _both(inputs, out, _write_with_zarr, hashed=True)
+    _both(inputs, out, _write_with_ours, hashed=True)
     for _ in range(2):
         hash_all(path for path in out.rglob("*") if path.is_file())
 

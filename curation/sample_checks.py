@@ -12,6 +12,7 @@ from cellresponse.schema.rules import (
     CONTROL_ARMS,
     FAILED,
     OUTCOMES_OF_ARMS,
+    PATIENT_ARMS,
     SampleFacts,
 )
 
@@ -24,6 +25,8 @@ CONTROL_HAS = "empty; the treated sample names its controls, and says what the d
 
 UNEXPOSED_ARMS = CONTROL_ARMS | {"pre_treatment"}
 EXPOSED_ARMS = AFTER_DRUG_ARMS - {"surviving_lineage"}
+LESION_ARMS = PATIENT_ARMS | {"primary", "relapse"}
+CULTURED = frozenset({"cell_line", "bacterium"})
 
 NEEDED_TO_BUILD = ("file", "source_type", "arm")
 """Columns of `samples.csv` that may be empty only while the study is not ready."""
@@ -56,7 +59,7 @@ def row_problems(
     yield from _outcome_problems(sample)
     yield from _control_problems(facts, sample)
     yield from _fate_problems(study, facts, row)
-    yield from _line_problems(study, sample, row)
+    yield from _identity_problems(study, sample, row)
     yield from _source_problems(study, row)
 
 
@@ -169,17 +172,29 @@ def _course(sample: SampleFacts) -> tuple[Any, ...]:
     return sample.arm, sample.treatment, *exposure, sample.time_point
 
 
-def _line_problems(study: Study, sample: SampleFacts, row: dict[str, Any]) -> Iterator[Problem]:
-    """A line and the one it was made from share a genome: the split by line must not part them."""
-    line_of = dict(zip(study.samples["sample_id"], study.samples["cell_line"], strict=True))
-    for control in sample.control_samples:
-        line = line_of.get(control)
-        if isinstance(line, str) and row["cell_line"] not in (None, line):
-            yield (
-                f"its control {control!r} is of another line",
-                "cell_line",
-                f"{line}: a line made from another carries the name of that one",
-            )
+def _identity_problems(
+    study: Study, sample: SampleFacts, row: dict[str, Any]
+) -> Iterator[Problem]:
+    """What a sample is, it is in its arm, and its controls are the same."""
+    if sample.arm in LESION_ARMS and sample.source_type in CULTURED:
+        yield (
+            f"cells of the arm {sample.arm} were taken from a patient or an animal",
+            "source_type",
+            "what they were taken from; a cultured line has an arm of its own, such as treated",
+        )
+    if not sample.control_samples:
+        return
+    samples = study.samples.set_index("sample_id")
+    for control in samples.index.intersection(sample.control_samples):
+        # A line and the one it was made from share a genome: a split by line must not part them.
+        for column, what, hint in (
+            ("cell_line", "line", ": a line made from another carries the name of that one"),
+            ("patient_id", "patient", ""),
+            ("source_type", "source type", ""),
+        ):
+            other = samples.at[control, column]
+            if isinstance(other, str) and row[column] not in (None, other):
+                yield f"its control {control!r} is of another {what}", column, f"{other}{hint}"
 
 
 def _source_problems(study: Study, row: dict[str, Any]) -> Iterator[Problem]:

@@ -215,14 +215,25 @@ def test_only_malignant_cells_of_patients_are_labelled(
     assert [label.malignant_only for label in labels] == [malignant_only] * 2
 
 
-def test_malignant_only_is_of_the_labelled_sample(tmp_path: Path) -> None:
+def test_only_malignant_cells_are_labelled_where_tissue_holds_others(tmp_path: Path) -> None:
     rows = [
-        treated(source_type="patient_tumour", control_samples="C", control_outcome="died"),
-        sample("C", source_type="organoid"),
+        row
+        for source in ("patient_tumour", "pbmc", "bone_marrow", "pdx", "organoid", "mouse")
+        for row in (
+            treated(source, source_type=source, control_samples=f"c_{source}"),
+            sample(f"c_{source}", source_type=source),
+        )
     ]
+    rows[0]["control_outcome"] = rows[6]["control_outcome"] = "died"
     assert {x.sample_id: x.malignant_only for x in derive(tmp_path, rows).labels} == {
-        "C": False,
-        "T1": True,
+        "patient_tumour": True,
+        "c_patient_tumour": True,
+        "pbmc": True,
+        "bone_marrow": True,
+        "pdx": False,
+        "c_pdx": False,
+        "organoid": False,
+        "mouse": False,
     }
 
 

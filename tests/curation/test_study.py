@@ -172,7 +172,11 @@ def patient(**columns: str) -> dict[str, str]:
             )
         ),
         *(
-            (treated(arm=arm, outcome=outcome), "outcome", f"not what becomes of the arm {arm}")
+            (
+                treated(arm=arm, outcome=outcome, source_type="pdx"),
+                "outcome",
+                f"not what becomes of the arm {arm}",
+            )
             for arm, outcome in (
                 ("treated", "responder"),
                 ("resistant_line", "non_responder"),
@@ -187,6 +191,11 @@ def patient(**columns: str) -> dict[str, str]:
             patient(arm="primary", lesion="recurrent"),
             "lesion",
             "a primary lesion has not come back",
+        ),
+        *(
+            (patient(arm=arm, source_type=source, outcome="relapsed"), "source_type", "taken from")
+            for arm in ("pre_treatment", "on_treatment", "post_treatment", "primary", "relapse")
+            for source in ("cell_line", "bacterium")
         ),
         (
             treated(outcome="proliferating", proliferation="none"),
@@ -208,7 +217,7 @@ def patient(**columns: str) -> dict[str, str]:
         (sample(exposure_days=">=0"), "exposure_days", "untreated has not met the drug"),
         *(
             (
-                treated(arm=arm, outcome="", exposure_days=""),
+                treated(arm=arm, outcome="", exposure_days="", source_type="pdx"),
                 "outcome",
                 f"the arm {arm} has no evidence of what became of its cells",
             )
@@ -271,6 +280,28 @@ def test_a_line_made_from_another_carries_its_name(tmp_path: Path) -> None:
         "its control 'C' is of another line",
     )
     assert str(found.allowed).startswith("PC9: ")
+
+
+@pytest.mark.parametrize(
+    ("column", "own", "other", "message"),
+    [
+        ("patient_id", "P1", "P2", "its control 'C' is of another patient"),
+        ("source_type", "organoid", "pdx", "its control 'C' is of another source type"),
+    ],
+)
+def test_a_sample_and_its_control_are_of_one_kind(
+    tmp_path: Path, column: str, own: str, other: str, message: str
+) -> None:
+    rows = [treated(**{column: own}, control_samples="C"), sample("C", **{column: other})]
+    found = problem(write_study(tmp_path, rows))
+    assert (found.row, found.column, found.problem, found.allowed) == (2, column, message, other)
+    rows[1][column] = own
+    assert len(load_study(write_study(tmp_path, rows, study_id="GSE2")).samples) == 2
+
+
+def test_a_control_of_no_known_patient_passes(tmp_path: Path) -> None:
+    rows = [treated(patient_id="P1", control_samples="C"), sample("C")]
+    assert len(load_study(write_study(tmp_path, rows)).samples) == 2
 
 
 def test_treated_cells_and_their_control_have_one_fate(tmp_path: Path) -> None:
@@ -342,7 +373,8 @@ def test_an_excluded_study_needs_no_samples(tmp_path: Path) -> None:
 )
 def test_controls_that_no_rule_reads(tmp_path: Path, arm: str) -> None:
     row = treated(arm=arm, outcome="", lesion="recurrent", control_samples="C", exposure_days="")
-    found = problem(write_study(tmp_path, [row, sample("C")]))
+    rows = [row | {"source_type": "pdx"}, sample("C", source_type="pdx")]
+    found = problem(write_study(tmp_path, rows))
     assert (found.column, found.row) == ("control_samples", 2)
     assert found.problem == f"no rule compares the arm {arm} with controls"
 
