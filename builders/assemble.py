@@ -90,7 +90,7 @@ def assemble(
         report(f"warning: {doubt}")
     if previous is not None:
         root["diff"] = compare(previous, Release(folder, root))
-        raise_all(unexplained_losses(root["diff"], spec.explained_losses))
+        raise_all(unexplained_losses(root["diff"], spec.explained_losses, spec.file))
     write_card(folder, root)
     licences = [
         {

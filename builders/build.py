@@ -187,7 +187,7 @@ def _studies(spec: ReleaseSpec, curation: Path, report: Report) -> list[Study]:
             if study_id not in known:
                 raise EvidenceError(
                     "there is no such study",
-                    file=f"releases/{spec.release}.yaml",
+                    file=spec.file,
                     column="studies",
                     value=study_id,
                     allowed=known,
@@ -223,19 +223,18 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
         )
     if manifest.revision != revision:
         yield EvidenceError(
-            f"the spec asks for revision {revision}",
+            f"the spec asks for revision {revision}, and the study has",
             file=file,
             column="revision",
             value=manifest.revision,
-            hint=f"Update the revision in releases/{spec.release}.yaml",
+            hint=f"Update the revision in {spec.file}",
         )
     if spec.studies[study.study_id].units == "batch" and study.samples["batch"].isna().any():
         yield EvidenceError(
             "the spec takes its batches as units, and a sample names none",
             file=f"{study.study_id}/samples.csv",
             column="batch",
-            hint=f"Name the batch of every sample, or say `units: study` in "
-            f"releases/{spec.release}.yaml",
+            hint=f"Name the batch of every sample, or say `units: study` in {spec.file}",
         )
     if manifest.organism not in spec.organisms:
         yield EvidenceError(
@@ -244,7 +243,7 @@ def _unfit(study: Study, revision: int, spec: ReleaseSpec) -> Iterator[CellRespo
             column="organism",
             value=manifest.organism,
             allowed=sorted(spec.organisms),
-            hint=f"Add `{manifest.organism}:` under `organisms:` in releases/{spec.release}.yaml, "
+            hint=f"Add `{manifest.organism}:` under `organisms:` in {spec.file}, "
             "with its `genes:` (a GTF, a GFF3, or a CSV of gene_id, gene_name, contig: `url:`, or "
             "`table:` for a file beside the spec) and its `qc:`",
         )

@@ -74,6 +74,15 @@ def load_axis(
             allowed=reference.table_sha256,
             hint=hint,
         )
+    contig = reference.mitochondrial_contig
+    if contig is not None and contig not in axis.contigs:
+        raise ReleaseError(
+            "no gene lies on the mitochondrial_contig that the spec names",
+            file=name,
+            value=contig,
+            allowed=sorted(set(axis.contigs)),
+            hint="Name it as the genes do, so that pct_mito can be measured",
+        )
     if reference.aliases is not None:
         pinned = reference.aliases
         path = fetch(

@@ -22,7 +22,9 @@ from cellresponse.releases.split_rules import (
     problem_of_task,
     problems_of_groups,
 )
+from cellresponse.releases.tables_io import read_table
 from cellresponse.releases.task_members import TaskKey, TaskMembers
+from cellresponse.schema.errors import ReleaseError, raise_all
 from cellresponse.schema.spec import ReleaseSpec
 from cellresponse.schema.tables import Splits, arrow_schema
 
@@ -45,7 +47,14 @@ def splits_table(folder: Path, spec: ReleaseSpec, equal: Iterable[Mapping[str, A
     -------
     pyarrow.Table
         Columns of `schema.tables.Splits`, sorted by task, split and group.
+
+    Raises
+    ------
+    ReleaseError, Problems
+        A declared task names labels that the release does not have.
     """
+    if spec.tasks:
+        raise_all(_without_labels(folder, spec))
     equal = list(equal)
     rows: list[dict[str, Any]] = []
     for key, task in release_members(folder, spec.model_dump(mode="json")).items():
@@ -54,6 +63,23 @@ def splits_table(folder: Path, spec: ReleaseSpec, equal: Iterable[Mapping[str, A
             about = _about(key, task) | {"split": split}
             rows += [about | row for row in _split_rows(split, key, task, problem)]
     return pa.Table.from_pylist(rows, schema=arrow_schema(Splits))
+
+
+def _without_labels(folder: Path, spec: ReleaseSpec) -> Iterator[ReleaseError]:
+    columns = ["study_id", "drug_id", "basis"]
+    labels = read_table(folder, "labels").select(columns).group_by(columns).aggregate([])
+    there = {tuple(row[column] for column in columns) for row in labels.to_pylist()}
+    for task in spec.tasks:
+        for part in task.labels:
+            if (part.study, part.drug, part.basis) not in there:
+                yield ReleaseError(
+                    f"the task {task.name} takes labels that the release does not have",
+                    file=spec.file,
+                    column="tasks",
+                    value=f"{part.study}, {part.drug}, {part.basis}",
+                    allowed=sorted(", ".join(labels) for labels in there if labels[0] == part.study)
+                    or f"another study: {part.study} has no label",
+                )
 
 
 def _about(key: TaskKey, task: TaskMembers) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def begin_study(job: StudyJob) -> Callable[[], Path]:
             store=scratch / "part" / MATRIX,
             scratch=scratch,
         )
-        rest = partial(_write_tables, scratch / "part", study, derivation, counts, job.evidence)
+        rest = partial(_write_tables, scratch / "part", study, derivation, counts, job)
         return partial(_end, job, rest, scratch / "part", clean_up.pop_all())
 
 
@@ -160,7 +160,7 @@ def _write_tables(
     study: Study,
     derivation: Derivation,
     counts: StudyCounts,
-    evidence: Mapping[str, str],
+    job: StudyJob,
 ) -> None:
     """Finish the matrix, and write the tables and the summary beside it."""
     quality, kept = counts.quality, counts.kept
@@ -180,10 +180,11 @@ def _write_tables(
             "samples": table_hash(samples),
             "labels": table_hash(labels),
         },
-        "evidence": dict(evidence),
+        "evidence": dict(job.evidence),
         "inputs": _inputs(study),
         "files": [
             _file_counts(name, source, match, axis_map)
+            | {"has_mitochondrial_genes": _has_mitochondrial(axis_map, job.axis)}
             for name, source, match, axis_map in zip(
                 counts.names, counts.sources, counts.matched, counts.maps, strict=True
             )
@@ -235,10 +236,13 @@ def _file_counts(
         "left_out": match.left_out,
         "features": len(source.features.ids),
         "features_by_reason": axis_map.features.reasons,
-        # False: pct_mito is null for the cells of this file, and no threshold is applied.
-        "has_mitochondrial_genes": axis_map.features.has_mitochondrial,
         "features_of_other_types": source.dropped_features,
     }
+
+
+def _has_mitochondrial(axis_map: AxisMap, axis: GeneAxis) -> bool | None:
+    """False: pct_mito of the file's cells is null, and no threshold holds; None: by nature."""
+    return None if axis.mitochondrial_contig is None else axis_map.features.has_mitochondrial
 
 
 def _label_counts(labels: pa.Table) -> dict[str, int]:

@@ -102,12 +102,11 @@ def samples_table(study: Study, cells: pa.Table) -> pa.Table:
         item["values"]: item["counts"]
         for item in pc.value_counts(cells["sample_id"].combine_chunks()).to_pylist()
     }
-    rows = []
+    rows, facts = [], study.facts()
     for row in study.samples.to_dict(orient="records"):
         known: dict[Any, Any] = {key: _none(value) for key, value in row.items()}
         key = sample_key(study.study_id, known["sample_id"])
         low, high = exposure_range(known["exposure_days"])
-        controls = known["control_samples"]
         rows.append(
             known
             | {
@@ -115,8 +114,11 @@ def samples_table(study: Study, cells: pa.Table) -> pa.Table:
                 "sample_id": key,
                 "exposure_days_min": low,
                 "exposure_days_max": high,
-                "control_samples": controls
-                and ";".join(sample_key(study.study_id, c.strip()) for c in controls.split(";")),
+                "control_samples": ";".join(
+                    sample_key(study.study_id, control)
+                    for control in facts[known["sample_id"]].control_samples
+                )
+                or None,
                 "n_cells": counted.get(key, 0),
             }
         )

@@ -20,6 +20,9 @@ from cellresponse.schema.rules import (
 
 __all__ = ["Derivation", "SampleLabel", "derive_labels"]
 
+BETWEEN = " | "
+"""Stands between what is read of several samples, and in no fact."""
+
 
 @dataclass(frozen=True)
 class SampleLabel:
@@ -88,9 +91,17 @@ def _from_verdict(study: Study, rows: dict[str, dict[str, Any]], verdict: Verdic
         stars=verdict.stars,
         basis=verdict.basis,
         rule_id=verdict.rule_id,
-        evidence_ref=_reference(study, rows[verdict.facts_of], verdict.facts),
+        evidence_ref=_evidence(study, rows, verdict),
         malignant_only=rows[verdict.sample_id]["source_type"] in MALIGNANT_ONLY,
     )
+
+
+def _evidence(study: Study, rows: dict[str, dict[str, Any]], verdict: Verdict) -> str:
+    """What the rule read: of a control its own arm, and what its treated sample says of it."""
+    told = _reference(study, rows[verdict.facts_of], verdict.facts)
+    if verdict.facts_of == verdict.sample_id:
+        return told
+    return _reference(study, rows[verdict.sample_id], ("arm",)) + BETWEEN + told
 
 
 def _reference(study: Study, row: dict[str, Any], facts: tuple[str, ...]) -> str:
@@ -186,8 +197,8 @@ def _merged(study: Study, labels: list[SampleLabel]) -> list[SampleLabel]:
         if before is None:
             merged[key] = label
         elif before.response == label.response:
-            both = f"{before.evidence_ref} | {label.evidence_ref}"
-            merged[key] = replace(before, evidence_ref=both)
+            parts = before.evidence_ref.split(BETWEEN) + label.evidence_ref.split(BETWEEN)
+            merged[key] = replace(before, evidence_ref=BETWEEN.join(dict.fromkeys(parts)))
         else:
             problems.append(_contradiction(study, before, label))
     raise_all(problems)

@@ -28,6 +28,14 @@ EXPOSED_ARMS = AFTER_DRUG_ARMS - {"surviving_lineage"}
 LESION_ARMS = PATIENT_ARMS | {"primary", "relapse"}
 CULTURED = frozenset({"cell_line", "bacterium"})
 
+SMALLER_UNITS = {
+    "nM": (1e3, "pM"),
+    "uM": (1e6, "pM"),
+    "mM": (1e9, "pM"),
+    "ug/mL": (1e3, "ng/mL"),
+    "mg/mL": (1e6, "ng/mL"),
+}
+
 NEEDED_TO_BUILD = ("file", "source_type", "arm")
 """Columns of `samples.csv` that may be empty only while the study is not ready."""
 
@@ -60,6 +68,7 @@ def row_problems(
     yield from _control_problems(facts, sample)
     yield from _fate_problems(study, facts, row)
     yield from _identity_problems(study, sample, row)
+    yield from _patient_problems(study, facts, row)
     yield from _source_problems(study, row)
 
 
@@ -100,6 +109,12 @@ def _outcome_problems(sample: SampleFacts) -> Iterator[Problem]:
         yield "a primary lesion has not come back", "lesion", "the arm relapse, or another lesion"
     if sample.outcome == "proliferating" and sample.proliferation == "none":
         yield "the outcome says that the cells divided", "proliferation", "not none, or empty"
+    if sample.outcome in FAILED and sample.proliferation == "proliferating":
+        yield (
+            f"the outcome is {sample.outcome}, and its cells proliferate under the drug",
+            "proliferation",
+            "the one of both that the source supports",
+        )
     if sample.intrinsic_resistance == "established" and sample.outcome in {"responder", *FAILED}:
         yield (
             f"its resistance is established, and its outcome is {sample.outcome}",
@@ -147,16 +162,38 @@ def _fate_problems(
         said = facts[other["sample_id"]]
         if other["sample_id"] == row["sample_id"]:
             return  # what follows is compared from its own row
-        same = all(row[column] == other[column] for column in ("dose", "dose_unit"))
         shared = set(sample.control_samples) & set(said.control_samples)
         before = _fate_of_controls(said)
-        if before and shared and same and _course(sample) == _course(said):
+        if before and shared and _course(sample, row) == _course(said, other):
             if failed != (before in FAILED):
                 yield (
                     f"{other['sample_id']} says {before} of the same control {min(shared)!r} under "
                     "the same drug",
                     "control_outcome" if sample.control_outcome else "outcome",
                     "one thing that the drug does to a control in that time, at that dose",
+                )
+
+
+def _patient_problems(
+    study: Study, facts: dict[str, SampleFacts], row: dict[str, Any]
+) -> Iterator[Problem]:
+    """Before a treatment, a patient is one who will respond to it, or one who will not."""
+    sample = facts[row["sample_id"]]
+    if row["patient_id"] is None or sample.arm != "pre_treatment":
+        return
+    for _, other in known_rows(study.samples):
+        said = facts[other["sample_id"]]
+        if other["sample_id"] == row["sample_id"]:
+            return  # what follows is compared from its own row
+        same = (said.arm, said.treatment) == (sample.arm, sample.treatment)
+        if same and other["patient_id"] == row["patient_id"]:
+            if {sample.outcome, said.outcome} == {"responder", "non_responder"}:
+                yield (
+                    f"{other['sample_id']} says {said.outcome} of the same patient before the same "
+                    "treatment",
+                    "outcome",
+                    "one response of a patient to a treatment; courses of their own have regimens "
+                    "or patient_ids of their own",
                 )
 
 
@@ -167,9 +204,20 @@ def _fate_of_controls(sample: SampleFacts) -> str | None:
     return sample.control_outcome
 
 
-def _course(sample: SampleFacts) -> tuple[Any, ...]:
+def _course(sample: SampleFacts, row: dict[str, Any]) -> tuple[Any, ...]:
+    """What the drug was given as. How long a line was selected says nothing of its parent."""
+    if sample.arm == "resistant_line":
+        return sample.arm, sample.treatment
     exposure = (sample.exposure_days_min, sample.exposure_days_max)
-    return sample.arm, sample.treatment, *exposure, sample.time_point
+    if exposure == (None, None):
+        exposure = (sample.time_point, None)
+    return sample.arm, sample.treatment, *exposure, *_dose(row)
+
+
+def _dose(row: dict[str, Any]) -> tuple[Any, ...]:
+    """A dose whose unit has another scale beside it, in the smaller unit."""
+    factor, unit = SMALLER_UNITS.get(row["dose_unit"], (1, row["dose_unit"]))
+    return (None if row["dose"] is None else round(float(row["dose"]) * factor, 9)), unit
 
 
 def _identity_problems(

@@ -113,6 +113,15 @@ def cell_problems(study: Study) -> Iterator[EvidenceError]:
                 value=sample,
                 allowed=sorted(files) or "a sample of samples.csv, which has none",
             )
+        elif pd.isna(files[sample]):
+            yield EvidenceError(
+                f"samples.csv does not say in which file {sample} lies",
+                file=study.file_name("cells.csv.gz"),
+                row=int(line),
+                column="file",
+                value=file,
+                hint="Fill in the sample's file in samples.csv",
+            )
         elif files[sample] != file:
             yield EvidenceError(
                 f"samples.csv says that {sample} lies in {files[sample]}",

@@ -133,29 +133,29 @@ def _totals(root: Mapping[str, Any], studies: list[str]) -> dict[str, int]:
 
 
 def unexplained_losses(
-    diff: Mapping[str, Any], explained: Mapping[str, str]
+    diff: Mapping[str, Any], explained: Mapping[str, str], file: str
 ) -> Iterator[ReleaseError]:
     """Yield an error for each loss without a reason in the spec.
 
     A loss is a study, sample, cell or label row that the release before had, however many
     others were added. Its reason stands under its kind, or under the study's accession,
-    which explains all losses of that study.
+    which explains all losses of that study. `file` is the spec's, for the errors.
     """
-    old, new = (diff[side]["release"] for side in ("old", "new"))
+    old = diff["old"]["release"]
     for study in diff["studies_gone"]:
         if not explained.keys() & {study, "studies"}:
-            yield _loss(f"the study {study} of {old} is gone", new, study)
+            yield _loss(f"the study {study} of {old} is gone", file, study)
     for study, changes in diff["studies_changed"].items():
         for name in KEYS:
             gone = _numbers(changes[name])["gone"]
             if gone and not explained.keys() & {study, name}:
-                yield _loss(f"{gone} {name} of {study} in {old} are gone", new, study)
+                yield _loss(f"{gone} {name} of {study} in {old} are gone", file, study)
 
 
-def _loss(problem: str, release: str, study: str) -> ReleaseError:
+def _loss(problem: str, file: str, study: str) -> ReleaseError:
     return ReleaseError(
         problem,
-        file=f"releases/{release}.yaml",
+        file=file,
         column="explained_losses",
         hint=f"Give the reason: explained_losses: {{{study}: ...}}",
     )

@@ -30,6 +30,15 @@ def doubts(root: Mapping[str, Any]) -> Iterator[str]:
                     f"{study_id}/{file['name']}: {found:,} of {genes:,} features are genes of the "
                     "reference; the others count in quality control only"
                 )
+        without = [
+            file["name"] for file in study["files"] if file["has_mitochondrial_genes"] is False
+        ]
+        if without:
+            more = f" and {len(without) - 1} more files" if len(without) > 1 else ""
+            yield (
+                f"{study_id}/{without[0]}{more}: no feature is a mitochondrial gene; pct_mito is "
+                "null, and no threshold is applied to it"
+            )
         emptied = study.get("samples_without_kept_cells", [])
         if emptied:
             yield f"{study_id}: quality control leaves no cell of {', '.join(emptied)}"

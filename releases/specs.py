@@ -58,7 +58,7 @@ def load_spec(release: str, folder: Path | None = None) -> ReleaseSpec:
             value=spec.release,
             allowed=path.stem,
         )
-    return spec.read_from(path.parent)
+    return spec.read_from(path.parent, _shown(path))
 
 
 def _shown(path: Path) -> str:

@@ -157,13 +157,14 @@ def before_drug(basis: str, sample: Mapping[str, Any]) -> bool:
     """Whether a label tells a response of cells that had not met the drug.
 
     These are patients' samples from before the treatment, and lineages sampled before it.
-    A lost lineage has no exposure that could be known; a surviving one needs exposure 0.
+    A lost lineage may have no exposure that is known; a surviving one needs exposure 0.
     """
     if basis == "clinical_response":
         return bool(sample["arm"] == "pre_treatment")
     if basis == "lineage_tracing":
-        longest = sample["exposure_days_max"]
-        return longest == 0 or (longest is None and sample["arm"] == "lost_lineage")
+        exposure = sample["exposure_days_min"], sample["exposure_days_max"]
+        lost = sample["arm"] == "lost_lineage" and exposure == (None, None)
+        return exposure[1] == 0 or lost
     return False
 
 

@@ -51,20 +51,24 @@ def verify_matrix(folder: Path, study_id: str, cells: pa.Table, genes: pa.Table)
             "the rows of a study do not stand in matrix order", file=table_path("cells")
         )
     group = zarr.open_group(folder / name, mode="r", zarr_format=3)
-    if not _same_texts(group["obs"], None, cells["cell_id"]):
-        raise ReleaseError("obs and the cells table name different cells", file=name)
-    if not _same_texts(group["obs"], "sample_id", cells["sample_id"]):
-        raise ReleaseError("obs and the cells table differ in sample_id", file=name)
-    if not _same_texts(group["var"], None, genes["gene_id"]):
-        raise ReleaseError("var and the genes table name different genes", file=name)
+    for slot, of, table, key in (
+        ("obs", "cells", cells, "cell_id"),
+        ("var", "genes", genes, "gene_id"),
+    ):
+        if not _same(group[slot], group[slot].attrs["_index"], table[key]):
+            raise ReleaseError(f"{slot} and the {of} table name different {of}", file=name)
+        for column in group[slot].attrs["column-order"]:
+            if column not in table.column_names or not _same(group[slot], column, table[column]):
+                raise ReleaseError(f"{slot} and the {of} table differ in {column}", file=name)
     return _values(store, cells)
 
 
-def _same_texts(frame: Any, column: str | None, wanted: pa.ChunkedArray) -> bool:
-    """Whether a column of a stored data frame, None: its index, holds these texts."""
-    stored: Any = anndata.io.read_elem(frame[column or frame.attrs["_index"]])
-    texts = pa.array(stored).cast(pa.string())
-    return bool(pa.chunked_array([texts]).equals(wanted))
+def _same(frame: Any, column: str, wanted: pa.ChunkedArray) -> bool:
+    """Whether a column of a stored data frame holds these values; NaN stands for null."""
+    stored = pa.array(anndata.io.read_elem(frame[column]), from_pandas=True)
+    if pa.types.is_dictionary(stored.type):
+        stored = stored.cast(stored.type.value_type)
+    return bool(pa.chunked_array([stored.cast(wanted.type)]).equals(wanted))
 
 
 def _values(store: MatrixStore, cells: pa.Table) -> str:

@@ -439,7 +439,11 @@ def _targets(
 def _verdict(rule: LabelRule, facts: SampleFacts, target: SampleFacts) -> Verdict:
     read = dict.fromkeys(rule.reads)
     rule_id, stars = rule.id, None
-    if rule.starred and not _before_drug(facts):
+    if rule.basis is None and facts.time_point is not None:
+        read["time_point"] = None  # it makes the basis
+    if rule.starred and _before_drug(facts):
+        read["exposure_days"] = None  # it leaves no stars
+    elif rule.starred:
         tier = star_tier(facts)
         stars, rule_id = tier.stars, f"{rule.id}+{tier.id}"
         read |= dict.fromkeys(tier.facts)

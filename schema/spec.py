@@ -191,15 +191,21 @@ class ReleaseSpec(Strict):
     """Whether the counts are also written as Parquet, one row a cell."""
     simulation: Simulation | None = None
     _folder: Path | None = PrivateAttr(default=None)
+    _file: str | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path | None:
         """Folder of the spec's file, with its gene tables; None: the one of the package."""
         return self._folder
 
-    def read_from(self, folder: Path) -> ReleaseSpec:
-        """Remember the folder of the spec's file."""
-        self._folder = folder
+    @property
+    def file(self) -> str:
+        """The spec's file, as messages name it."""
+        return self._file or f"releases/{self.release}.yaml"
+
+    def read_from(self, folder: Path, file: str) -> ReleaseSpec:
+        """Remember the folder of the spec's file, and how messages name the file."""
+        self._folder, self._file = folder, file
         return self
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ def test_from_gene_table_to_labelled_cells(project: Project, tmp_path: Path) -> 
     assert set(cells.obs.loc[cells.obs["response"] == "resistant", "stars"]) == {1}
     root = release.root["studies"][STUDY]
     assert root["cells"]["too_few_genes"] == 2
-    assert [file["has_mitochondrial_genes"] for file in root["files"]] == [False, False]
+    assert [file["has_mitochondrial_genes"] for file in root["files"]] == [None, None]
     found = {tuple(file["features_by_reason"].items()) for file in root["files"]}
     named = sum(bool(name) for _, name, _ in GENES)
     by_name = (("by_id", len(GENES) - named), ("by_name", named))
@@ -70,7 +70,7 @@ def test_a_spec_without_the_organism_says_what_to_give(
     message = told(project, tmp_path / "out", run)
     assert f"{STUDY}/study.yaml, column organism: the spec has no gene reference" in message
     assert "Allowed: human" in message
-    assert f"Add `{ORGANISM}:` under `organisms:` in releases/mini.yaml" in message
+    assert f"Add `{ORGANISM}:` under `organisms:` in {project.spec}" in message
     for word in ("GTF", "GFF3", "gene_id, gene_name, contig", "`url:`", "`table:`", "`qc:`"):
         assert word in message
 

@@ -75,6 +75,30 @@ def test_quality_control_is_counted_by_reason(mini_release: Release) -> None:
     assert features == {"by_id_without_version": len(GENES)}
 
 
+def test_counts_are_those_of_the_kept_cells(mini_release: Release) -> None:
+    cells = mini_release.tables["cells"].to_pandas()
+    for study in ("MINI1", "MINI2"):
+        recorded = mini_release.root["studies"][study]["counts"]
+        assert recorded["of_kept_cells"] == cells.loc[cells["study_id"] == study, "n_counts"].sum()
+        assert recorded["on_axis"] == anndata.read_zarr(mini_release.matrix(study)).X.sum()
+
+
+def test_removed_cells_of_all_files_are_counted(project: Project, tmp_path: Path) -> None:
+    for name, number in (("parental", 1), ("resistant", 2)):
+        table = project.mirror / "MINI2" / f"{name}.tsv"
+        header, *rows = (line.split("\t") for line in table.read_text().splitlines())
+        rows[:number] = [[*row[:5], *("0" for _ in row[5:])] for row in rows[:number]]
+        table.write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n")
+    project.pin("MINI2")
+    assert project.build(tmp_path / "out").root["studies"]["MINI2"]["cells"] == {
+        "in_files": 16,
+        "matched": 16,
+        "too_few_genes": 3,
+        "too_much_mitochondrial": 0,
+        "kept": 13,
+    }
+
+
 def test_labels_follow_from_evidence(mini_release: Release) -> None:
     labels = mini_release.labels()
     found = {
@@ -189,8 +213,35 @@ def test_files_with_few_known_features_are_told(project: Project, tmp_path: Path
     built = project.build(tmp_path / "out")
     assert list(doubts(built.root)) == [
         "MINI1/counts.csv.gz: 11 of 30 features are genes of the reference; the others count in "
-        "quality control only"
+        "quality control only",
+        "MINI1/counts.csv.gz: no feature is a mitochondrial gene; pct_mito is null, and no "
+        "threshold is applied to it",
     ]
+
+
+def test_a_declared_task_without_labels(project: Project, tmp_path: Path) -> None:
+    task = "tasks: [{name: own, labels: [{study: MINI2, drug: erlotinib, basis: time_course}]}]\n"
+    project.spec.write_text(project.spec.read_text() + task)
+    with pytest.raises(ReleaseError) as error:
+        project.build(tmp_path / "out")
+    told = error.value
+    assert (told.file, told.column) == (str(project.spec), "tasks")
+    assert told.problem == "the task own takes labels that the release does not have"
+    assert told.value == "MINI2, erlotinib, time_course"
+    assert told.allowed
+    assert all(line.startswith("MINI2, ") for line in told.allowed)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_list_of_controls_may_end_in_its_separator(
+    project: Project, tmp_path: Path, mini_release: Release
+) -> None:
+    table = project.curation / "MINI1" / "samples.csv"
+    text = table.read_text()
+    assert ",untreated," in text
+    table.write_text(text.replace(",untreated,", ",untreated;,"))
+    built = project.build(tmp_path / "out")
+    assert built.tables["samples"].equals(mini_release.tables["samples"])
 
 
 def test_archives_with_equal_names_of_members_keep_their_own_lists(
@@ -281,6 +332,22 @@ def test_equal_count_vectors_of_two_studies_are_flagged(project: Project, tmp_pa
     _replace_first_study(project, "\n".join(rows) + "\n")
     built = project.build(tmp_path / "out")
     assert built.root["equal_count_vectors"] == [{"studies": ["MINI1", "MINI2"], "cells": 8}]
+
+
+def test_cells_that_quality_control_removes_are_no_copies(project: Project, tmp_path: Path) -> None:
+    """Two cells of both studies, one of which has too few genes."""
+    ids, *rows = (project.mirror / "MINI2" / "parental.tsv").read_text().splitlines()
+    good, poor = (row.split("\t") for row in rows[:2])
+    poor[5:] = ["0"] * len(poor[5:])
+    table = "\n".join([ids, *("\t".join(row) for row in (good, poor)), *rows[2:]]) + "\n"
+    (project.mirror / "MINI2" / "parental.tsv").write_text(table)
+    project.pin("MINI2")
+    names = [name for _, name, _ in GENES]
+    lines = [f"{name},{a},{b}" for name, a, b in zip(names, good[1:], poor[1:], strict=True)]
+    _replace_first_study(project, "\n".join(["U_good,U_poor", *lines]) + "\n")
+    built = project.build(tmp_path / "out")
+    assert built.root["studies"]["MINI1"]["cells"]["kept"] == 1
+    assert built.root["equal_count_vectors"] == [{"studies": ["MINI1", "MINI2"], "cells": 1}]
 
 
 def _replace_first_study(project: Project, text: str) -> None:

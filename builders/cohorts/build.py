@@ -67,7 +67,7 @@ def build_cohorts(spec: ReleaseSpec, folder: Path, report: Report) -> tuple[dict
         A cohort has too few cells, one batch, or cells of two organisms.
     """
     tables, as_json = Tables(folder, None), spec.model_dump(mode="json")
-    file = f"releases/{spec.release}.yaml"
+    file = spec.file
     hashes, described = {}, {}
     for cohort in sorted(spec.cohorts, key=lambda cohort: cohort.name):
         report(f"integrating the cohort {cohort.name}")

@@ -24,7 +24,7 @@ def require_packages(spec: ReleaseSpec) -> None:
     if spec.cohorts and missing:
         raise EvidenceError(
             "the cohorts need packages that are not installed",
-            file=f"releases/{spec.release}.yaml",
+            file=spec.file,
             column="cohorts",
             value=", ".join(missing),
             hint="Install them: make env",

@@ -198,6 +198,8 @@ def _entries(
     text: bytes, row: int, name: str
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.generic]]:
     """Parse lines of row, column and value; whole values come as int64."""
+    if b"x" in text or b"X" in text:  # pyarrow takes 0x10 for a number
+        return _loosely_spaced_entries(text, row, name)
     for number in (pa.int64(), pa.float64()):
         try:
             table = arrow_csv.read_csv(
@@ -226,6 +228,8 @@ def _loosely_spaced_entries(
         if not fields:
             continue
         try:
+            if b"_" in line:  # Python takes 1_000 for a number
+                raise ValueError
             at_row, at_column, value = fields
             entries.append((int(at_row), int(at_column), float(value)))
         except ValueError as error:

@@ -211,6 +211,38 @@ def test_published_settings() -> None:
     assert published_tuning("tgpt") == TuningOptions(epochs=2, batch_size=128)
     assert published_tuning("geneformer-12l") == TuningOptions(epochs=3, batch_size=10)
     assert published_tuning("minilm") == TuningOptions()
+    batches = {name: published_tuning(name).batch_size for name in FAMILIES}
+    assert batches == {
+        "cellm": 10,
+        "cellplm": 1,
+        "geneformer": 10,
+        "scbert": 3,
+        "scfoundation": 1,
+        "scgpt": 256,
+        "tgpt": 128,
+        "uce": 80,
+    }
+    default = TuningOptions()
+    assert (default.epochs, default.learning_rate, default.weight_decay) == (3, 1e-4, 0.01)
+
+
+def test_dropout_is_on_in_training_and_off_in_prediction(tmp_path: Path) -> None:
+    model = tiny("scgpt", tmp_path)
+    adapters = adapt(model)
+    model.network.eval()  # as a fold before leaves it
+    layers = [
+        m for name, m in model.network.named_modules() if name.endswith("lora_dropout.default")
+    ]
+    assert {layer.p for layer in layers} == {0.05}
+    seen: list[bool] = []
+    layers[0].register_forward_hook(lambda layer, *_: seen.append(layer.training))
+    batch = model.tokenise(*cells())
+    sensitive = np.array([True, False, True])
+    tuned = fine_tune(adapters, batch, sensitive, seed=0, options=TuningOptions(epochs=1))
+    assert set(seen) == {True}
+    seen.clear()
+    tuned.predict(batch)
+    assert set(seen) == {False}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from cellresponse.builders.axis_rows import MITO_BITS, AxisMap, measure
 from cellresponse.builders.genes import FeatureMap, GeneAxis, gene_axis
 from cellresponse.builders.quality import CellQuality
+from cellresponse.builders.read import CellBlocks, CountSource, Features
+from cellresponse.builders.study_sources import axis_maps
 from cellresponse.schema.errors import CountsError
 
 GENES = 6
@@ -112,6 +114,11 @@ def test_large_counts_do_not_overflow(count: int) -> None:
     assert quality.n_mito[0] == 2 * count
 
 
+@pytest.mark.parametrize("count", [2**MITO_BITS - 1, 2**MITO_BITS, 2**MITO_BITS + 1])
+def test_a_cell_of_mitochondrial_counts_only(count: int) -> None:
+    assert measured([count, 0], axis_map([2, 0])).n_mito.tolist() == [count]
+
+
 @pytest.mark.parametrize("columns", [[1, 1, -1], [4, 0, 4]])
 def test_features_that_sum_beyond_int32(columns: list[int]) -> None:
     mapping = replace(axis_map(columns), file="f.csv")
@@ -159,3 +166,15 @@ def test_axis_without_mitochondrial_genes() -> None:
     quality = measured([1, 2], AxisMap.of(features, axis))
     assert quality.n_counts[0] == 3
     assert np.isnan(quality.pct_mito()[0])
+
+
+def test_every_file_has_the_map_of_its_own_features() -> None:
+    lists = (["N0", "N1"], ["N1", "N5"], ["N0", "N1"])
+    sources: list[CountSource] = [
+        CellBlocks(f"f{n}", [], Features(ids), lambda: iter(())) for n, ids in enumerate(lists)
+    ]
+    maps = axis_maps(sources, AXIS)
+    assert [found.features.columns.tolist() for found in maps] == [[0, 1], [1, 5], [0, 1]]
+    assert [found.features.has_mitochondrial for found in maps] == [False, True, False]
+    assert [found.file for found in maps] == ["f0", "f1", "f2"]
+    assert maps[0].weights is maps[2].weights

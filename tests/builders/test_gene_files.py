@@ -43,6 +43,18 @@ def test_gff_of_ensembl(tmp_path: Path) -> None:
     ]
 
 
+def test_the_first_of_several_ids_and_names(tmp_path: Path) -> None:
+    """Ensembl's id comes before a locus tag, NCBI's symbol before the name."""
+    line = "c\tx\tgene\t1\t9\t.\t+\t.\tID=gene-c;Name=n;gene=g;locus_tag=b;gene_id=a\n"
+    assert genes(tmp_path, "a.gff", line) == [("a", "g", "c")]
+    assert genes(tmp_path, "b.gff", line.replace(";gene_id=a", "")) == [("b", "g", "c")]
+
+
+def test_case_of_the_file_name_does_not_matter(tmp_path: Path) -> None:
+    assert genes(tmp_path, "A.CSV", gene_table()) == EXPECTED
+    assert genes(tmp_path, "A.GFF3.GZ", gzip.compress(gff().encode())) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [

@@ -59,6 +59,17 @@ def test_genes_of_another_release_are_refused(
         load_axis("human", other, gtf=project.gtf, cache=tmp_path)
 
 
+@pytest.mark.parametrize("contig", ["chrM", "M", ""])
+def test_a_contig_without_genes_is_refused(
+    project: Project, tmp_path: Path, reference: GeneReference, contig: str
+) -> None:
+    other = reference.model_copy(update={"mitochondrial_contig": contig})
+    with pytest.raises(ReleaseError, match="no gene lies on the mitochondrial_contig") as error:
+        load_axis("human", other, gtf=project.gtf, cache=tmp_path)
+    assert error.value.value == contig
+    assert "MT" in error.value.allowed
+
+
 @pytest.mark.parametrize("data", [b"", b"no GTF", gzip.compress(b"1\tx\n", mtime=0)[:-6]])
 def test_file_that_is_no_gtf(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "genes.gtf.gz"

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellresponse.builders import matrix_writer
 from cellresponse.builders.genes import gene_axis
 from cellresponse.builders.matrix_writer import MatrixWriter
+from cellresponse.builders.sharded_array import ShardedArray
 from cellresponse.releases.content_hash import MatrixHash
 from cellresponse.releases.matrix_store import open_matrix
 
@@ -76,6 +79,31 @@ def test_a_failed_write_is_told(tmp_path: Path) -> None:
         (tmp_path / "m.zarr/X/indices/c").rmdir()
         with pytest.raises(FileNotFoundError):
             writer.finish(pd.DataFrame(index=["a", "b", "c"]))
+
+
+def test_a_write_that_fails_in_its_thread_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ShardedArray, "append", full)
+    with MatrixWriter(tmp_path / "m.zarr", AXIS) as writer:
+        writer.append(rows(3, 1))
+        with pytest.raises(OSError, match="No space left"):
+            writer.finish(pd.DataFrame(index=["a", "b", "c"]))
+
+
+@pytest.mark.parametrize(("values", "dtype"), [(10**6, np.int32), (3, np.int64)])
+def test_indptr_is_wide_only_where_it_has_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: int, dtype: type
+) -> None:
+    monkeypatch.setattr(matrix_writer, "INT32_VALUES", values)
+    whole = rows(20, 1)
+    written(tmp_path / "m.zarr", [whole])
+    indptr = zarr.open_group(tmp_path / "m.zarr", mode="r")["X/indptr"][:]
+    assert indptr.dtype == dtype
+    np.testing.assert_array_equal(indptr, whole.indptr)
 
 
 def test_an_existing_store_is_left_alone(tmp_path: Path) -> None:

@@ -185,6 +185,15 @@ def test_repeats_that_sum_beyond_int32(tmp_path: Path, order: list[int], codes: 
     assert not any(tmp_path.iterdir())
 
 
+def test_a_sum_beyond_int32_in_a_later_block(tmp_path: Path) -> None:
+    first = CsrBlock(0, np.array([0, 1, 1]), np.zeros(1, np.int32), np.ones(1))
+    second = CsrBlock(2, np.array([0, 2]), np.array([3, 3], np.int32), np.full(2, 2.0**30))
+    source = CellBlocks("f", ["x", "y", "z"], FEATURES, lambda: iter([first, second]))
+    ranked, segments, _ = rank_cells([source], [Matched(["a"], np.zeros(3, np.int32))])
+    with pytest.raises(CountsError, match=r"barcode 'z' \(cell 3\), feature 'g3'"):
+        list(ordered_rows(ranked, segments, tmp_path))
+
+
 @pytest.mark.parametrize("codes", [[0, 0], [1, 0]], ids=["streamed", "spilled"])
 def test_what_is_no_count_leaves_nothing(tmp_path: Path, codes: list[int]) -> None:
     bad = CsrBlock(0, np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([1.0, 0.5]))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cellresponse.builders.raw_counts import MAX_COUNT, RawCountTest, as_counts
+from cellresponse.builders.raw_counts import IN_CACHE, MAX_COUNT, RawCountTest, as_counts
 from cellresponse.builders.read import (
     CellBlocks,
     CsrBlock,
@@ -85,6 +85,24 @@ def test_int32_is_not_copied():
     values = np.array([1, 2], dtype=np.int32)
     assert as_counts(values) is values
     assert as_counts(np.array([], dtype=np.float32)).dtype == np.int32
+
+
+def test_floats_that_are_read_in_several_pieces():
+    values = np.arange(2 * IN_CACHE + 5, dtype=np.float32) % 251
+    assert np.array_equal(as_counts(values), values.astype(np.int32))
+    for place in (IN_CACHE, -1):
+        wrong = values.copy()
+        wrong[place] = 0.5
+        assert as_counts(wrong) is None
+
+
+@pytest.mark.parametrize("cell_major", [True, False])
+def test_true_and_false_are_no_counts(cell_major):
+    assert "holds true and false" in refusal(np.array([[True, False], [True, True]]), cell_major)
+
+
+def test_few_cells_have_no_constant_total():
+    assert "but values that are not whole numbers (" in refusal(np.array([[1.3, 2.1], [0.2, 3.2]]))
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, np.nan, np.inf, -np.inf, 2.0**31, 1e300])

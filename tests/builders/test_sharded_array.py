@@ -62,6 +62,18 @@ def test_bytes_do_not_depend_on_the_pieces(tmp_path: Path) -> None:
     assert one == many
 
 
+def test_the_index_of_the_last_shard_names_its_own_chunks_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("CHUNK", CHUNK), ("SHARD", SHARD), ("CHUNKS", SHARD // CHUNK)):
+        monkeypatch.setattr(sharded_array, name, value)
+    written(tmp_path, [np.arange(SHARD + 1, dtype=np.int32)])
+    data = (tmp_path / "values" / "c" / "1").read_bytes()
+    index = np.frombuffer(data[-4 - 16 * SHARD // CHUNK : -4], "<u8").reshape(-1, 2)
+    assert (index[1:] == sharded_array.NO_CHUNK).all()
+    assert index[0, 0] == 0
+
+
 def test_a_view_with_gaps(tmp_path: Path) -> None:
     values = np.arange(300_000, dtype=np.int32)
     written(tmp_path, [values[::2]])

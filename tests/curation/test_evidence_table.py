@@ -201,6 +201,10 @@ def test_exposure_forms(tmp_path: Path, value: str) -> None:
                 "label",
                 "basis",
                 "rule_id",
+                "condition",
+                "sensitive",
+                "resistant",
+                "sensitivity",
             )
         ),
     ],
@@ -227,6 +231,15 @@ def test_bad_headers(tmp_path: Path) -> None:
     ]
     for empty in ("", "\ufeff", f"\n{HEADER}\n", ",,\n"):
         assert refused(tmp_path, empty).problem == "there is no header line"
+
+
+def test_a_byte_order_mark_is_one_at_the_start_only(tmp_path: Path) -> None:
+    assert list(read(tmp_path, f"\ufeff{HEADER}\n{ROW}\n")["sample_id"]) == ["S1"]
+    assert refused(tmp_path, f"{HEADER}\n\ufeff{ROW}\n").row == 2
+
+
+def test_rows_of_blanks_are_no_rows(tmp_path: Path) -> None:
+    assert list(read(tmp_path, f"{HEADER}\n \n{ROW}\n , ,,,\n").index) == [3]
 
 
 def test_ragged_rows(tmp_path: Path) -> None:

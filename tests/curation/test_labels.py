@@ -126,6 +126,16 @@ def test_time_course(tmp_path: Path) -> None:
     ]
 
 
+def test_what_decides_basis_and_stars_is_named(tmp_path: Path) -> None:
+    rows = [
+        treated("D3", time_point="1", exposure_days="3"),
+        treated("L0", arm="surviving_lineage", exposure_days="0"),
+    ]
+    told = {label.sample_id: label.evidence_ref for label in derive(tmp_path, rows).labels}
+    assert "; time_point=1 [PMID:1]" in told["D3"]
+    assert "; exposure_days=0 [PMID:1]" in told["L0"]
+
+
 def test_shared_controls_stay_one_set_of_samples(tmp_path: Path) -> None:
     common = {"control_samples": "C", "control_outcome": "died"}
     rows = [
@@ -139,8 +149,9 @@ def test_shared_controls_stay_one_set_of_samples(tmp_path: Path) -> None:
         ("docetaxel", "sensitive"),
         ("erlotinib", "sensitive"),
     ]
-    # The label that two comparisons give names both.
+    # The label that two comparisons give names both, and its own arm once.
     assert labels[1].evidence_ref.split(" | ") == [
+        "GSE1/samples.csv:C: arm=untreated [PMID:1]",
         "GSE1/samples.csv:T1: arm=treated [PMID:1]; treatment=erlotinib [PMID:1]; "
         "control_outcome=died [PMID:1]; control_samples=C",
         "GSE1/samples.csv:T2: arm=treated [PMID:1]; treatment=erlotinib [PMID:1]; "
@@ -327,6 +338,12 @@ def test_stars_of_a_measured_line_need_a_cited_fact(
         ("B", stars, rule),
     ]
     assert labels[1].evidence_ref.endswith(f"; intrinsic_resistance={word} [PMID:1]")
+
+
+def test_reported_resistance_leaves_a_sensitive_line_sensitive(tmp_path: Path) -> None:
+    cited = SCREEN[0] | {"intrinsic_resistance": "reported", "intrinsic_source": "paper"}
+    labels = derive(tmp_path, PC9_AND_A549, dose_response=[cited, SCREEN[1]]).labels
+    assert [(x.response, x.stars) for x in labels] == [("sensitive", None), ("resistant", None)]
 
 
 def test_sensitive_by_ic50_contradicts_established_resistance(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ from cellresponse.curation.facts import FACTS, exposure_range, fact_sources
 from cellresponse.curation.study import load_study, study_folders
 from cellresponse.schema.errors import CellResponseError, EvidenceError, Problems
 from cellresponse.schema.evidence import SampleEvidence
+from cellresponse.schema.vocabulary import words
 
+CELLS_DID = {"survived", "proliferating", "died", "arrested", "arrested_or_died"}
+PATIENTS_DID = {"responder", "non_responder", "relapsed"}
 PATTERN = {"rule": "pattern", "pattern": "(?P<key>.)"}
 BY_CELLS = file_entry(barcodes={"rule": "cells"})
 
@@ -139,6 +142,11 @@ def test_mistakes_name_study_and_file(tmp_path: Path) -> None:
 # --- rows of samples.csv ----------------------------------------------------------------
 
 
+def source_of(arm: str) -> str:
+    cultured = ("treated", "resistant_line", "surviving_lineage", "lost_lineage")
+    return "cell_line" if arm in cultured else "patient_tumour"
+
+
 def patient(**columns: str) -> dict[str, str]:
     return (
         sample(
@@ -157,9 +165,28 @@ def patient(**columns: str) -> dict[str, str]:
         (treated(dose="1"), "dose_unit", "dose and dose_unit belong together"),
         (treated(dose_unit="uM"), "dose_unit", "dose and dose_unit belong together"),
         (treated(exposure_days="60-30"), "exposure_days", "ends before it begins"),
-        (treated(exposure_days="0"), "exposure_days", "the arm treated has met the drug"),
+        *(
+            (
+                treated(
+                    arm=arm,
+                    outcome="",
+                    lesion="metastatic",
+                    exposure_days="0",
+                    source_type=source_of(arm),
+                ),
+                "exposure_days",
+                f"the arm {arm} has met the drug",
+            )
+            for arm in ("treated", "resistant_line", "relapse", "on_treatment", "post_treatment")
+        ),
         (treated(treatment=""), "treatment", "the arm treated needs a treatment"),
         (patient(treatment=""), "treatment", "the arm pre_treatment needs a treatment"),
+        (patient(arm="primary", treatment=""), "treatment", "the arm primary needs a treatment"),
+        (
+            treated(arm="lost_lineage", outcome="died", treatment=""),
+            "treatment",
+            "the arm lost_lineage needs a treatment",
+        ),
         (patient(exposure_days="3"), "exposure_days", "pre_treatment has not met the drug"),
         *(
             (sample(arm=arm, **{fact: value}), fact, f"{arm} receives no drug")
@@ -202,10 +229,13 @@ def patient(**columns: str) -> dict[str, str]:
             "proliferation",
             "the outcome says that the cells divided",
         ),
-        (
-            treated(outcome="died", intrinsic_resistance="established"),
-            "intrinsic_resistance",
-            "its resistance is established, and its outcome is died",
+        *(
+            (
+                treated(outcome=outcome, intrinsic_resistance="established"),
+                "intrinsic_resistance",
+                f"its resistance is established, and its outcome is {outcome}",
+            )
+            for outcome in ("died", "arrested", "arrested_or_died")
         ),
         (
             patient(intrinsic_resistance="established"),
@@ -314,6 +344,54 @@ def test_treated_cells_and_their_control_have_one_fate(tmp_path: Path) -> None:
     assert found.allowed == ["arrested", "arrested_or_died", "died"]
 
 
+@pytest.mark.parametrize(
+    ("arm", "outcomes"),
+    [
+        ("treated", CELLS_DID),
+        ("resistant_line", CELLS_DID),
+        ("surviving_lineage", {"survived", "proliferating"}),
+        ("lost_lineage", {"died", "arrested", "arrested_or_died"}),
+        ("pre_treatment", PATIENTS_DID),
+        ("on_treatment", PATIENTS_DID),
+        ("post_treatment", PATIENTS_DID),
+        ("primary", PATIENTS_DID),
+        ("relapse", {"non_responder", "relapsed"}),
+    ],
+)
+def test_what_can_become_of_an_arm(tmp_path: Path, arm: str, outcomes: set[str]) -> None:
+    assert set(words("outcome").words) == CELLS_DID | PATIENTS_DID
+    for outcome in words("outcome").words:
+        row = treated(arm=arm, outcome=outcome, exposure_days="", source_type=source_of(arm))
+        folder = write_study(tmp_path, [row], study_id=outcome)
+        if outcome in outcomes:
+            assert len(load_study(folder).samples) == 1
+        else:
+            assert problem(folder).problem == f"not what becomes of the arm {arm}"
+
+
+@pytest.mark.parametrize("bare", FACTS)
+def test_every_fact_names_its_source(tmp_path: Path, bare: str) -> None:
+    row = treated(
+        dose="1",
+        dose_unit="uM",
+        time_point="1",
+        lesion="metastatic",
+        control_samples="C",
+        control_outcome="died",
+        proliferation="limited",
+        intrinsic_resistance="reported",
+        response_criterion="RECIST",
+    )
+    sources = ";".join(f"{fact}=paper" for fact in FACTS if fact != bare)
+    found = problem(write_study(tmp_path, [row | {"fact_sources": sources}, sample("C")]))
+    assert found.problem == f"{bare} does not say where it was read"
+
+
+def test_a_sample_that_names_no_line_may_have_controls_of_one(tmp_path: Path) -> None:
+    rows = [treated(cell_line="", control_samples="C"), sample("C")]
+    assert len(load_study(write_study(tmp_path, rows)).samples) == 2
+
+
 OTHER_FATE = treated("T2", control_samples="C", control_outcome="proliferating")
 
 
@@ -338,20 +416,114 @@ def test_a_fate_that_only_the_treated_cells_tell(tmp_path: Path, turned: bool) -
     [
         {"control_outcome": "arrested"},
         {"treatment": "osimertinib"},
-        {"dose": "2", "dose_unit": "nM"},
+        {"dose": "2"},
+        {"dose_unit": "nM"},
         {"exposure_days": "3"},
+        {"exposure_days": "11-20"},
+        {"exposure_days": "", "time_point": "1"},
+        {"arm": "resistant_line"},
         {"control_samples": "D"},
         {"control_outcome": ""},
     ],
 )
 def test_controls_whose_fate_may_differ(tmp_path: Path, columns: dict[str, str]) -> None:
+    dose = {"dose": "1", "dose_unit": "uM"}
     rows = [
-        treated(control_samples="C", control_outcome="died"),
-        OTHER_FATE | columns,
+        treated(control_samples="C", control_outcome="died", **dose),
+        OTHER_FATE | dose | columns,
         sample("C"),
         sample("D"),
     ]
     assert len(load_study(write_study(tmp_path, rows)).samples) == 4
+
+
+def test_samples_that_share_one_of_their_controls(tmp_path: Path) -> None:
+    one = treated(control_samples="D;C", control_outcome="died")
+    found = problem(write_study(tmp_path, [one, OTHER_FATE, sample("C"), sample("D")]))
+    assert found.problem == "T1 says died of the same control 'C' under the same drug"
+
+
+def test_what_became_of_a_resistant_line_tells_nothing_of_its_controls(tmp_path: Path) -> None:
+    line = {"arm": "resistant_line", "control_samples": "C"}
+    rows = [
+        treated("R1", outcome="died", **line),
+        treated("R2", control_outcome="proliferating", **line),
+        treated("R3", outcome="died", control_outcome="proliferating", **line),
+        sample("C"),
+    ]
+    assert len(load_study(write_study(tmp_path, rows)).samples) == 4
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"time_point": "1"},
+        {"dose": "1000", "dose_unit": "nM"},
+        {"dose": "0.001", "dose_unit": "mM"},
+        {"dose": "1000000", "dose_unit": "pM"},
+    ],
+)
+def test_one_course_written_in_two_ways(tmp_path: Path, columns: dict[str, str]) -> None:
+    dose = {"dose": "1", "dose_unit": "uM"}
+    rows = [treated(control_samples="C", control_outcome="died", **dose), OTHER_FATE | dose]
+    found = problem(write_study(tmp_path, [rows[0], rows[1] | columns, sample("C")]))
+    assert found.problem == "T1 says died of the same control 'C' under the same drug"
+
+
+def test_how_long_a_line_was_selected_says_nothing_of_its_parent(tmp_path: Path) -> None:
+    line = {"arm": "resistant_line", "control_samples": "C"}
+    rows = [
+        treated("R1", **line, control_outcome="died"),
+        treated("R2", **line, control_outcome="proliferating", exposure_days="90", dose="1")
+        | {"dose_unit": "uM"},
+        sample("C"),
+    ]
+    found = problem(write_study(tmp_path, rows))
+    assert found.problem == "R1 says died of the same control 'C' under the same drug"
+
+
+@pytest.mark.parametrize("outcome", ["died", "arrested", "arrested_or_died"])
+def test_cells_that_failed_and_grow(tmp_path: Path, outcome: str) -> None:
+    row = treated(outcome=outcome, proliferation="proliferating")
+    found = problem(write_study(tmp_path, [row]))
+    assert (found.row, found.column) == (2, "proliferation")
+    assert found.problem == f"the outcome is {outcome}, and its cells proliferate under the drug"
+
+
+@pytest.mark.parametrize(
+    ("columns", "contradicts"),
+    [
+        ({}, True),
+        ({"patient_id": "P2"}, False),
+        ({"patient_id": ""}, False),
+        ({"treatment": "osimertinib"}, False),
+        ({"arm": "post_treatment"}, False),
+        ({"outcome": "relapsed"}, False),
+    ],
+)
+def test_one_patient_of_two_responses(
+    tmp_path: Path, columns: dict[str, str], contradicts: bool
+) -> None:
+    rows = [
+        patient(sample_id="A", patient_id="P1"),
+        patient(sample_id="B", patient_id="P1", outcome="non_responder") | columns,
+    ]
+    folder = write_study(tmp_path, rows)
+    if contradicts:
+        found = problem(folder)
+        assert (found.row, found.column, found.value) == (3, "outcome", "non_responder")
+        assert found.problem == "A says responder of the same patient before the same treatment"
+    else:
+        assert len(load_study(folder).samples) == 2
+
+
+def test_cells_of_a_sample_in_no_file(tmp_path: Path) -> None:
+    cells = [{"file": "counts.csv.gz", "barcode": "A", "sample_id": "S2"}]
+    rows = [treated(), sample("S2", file="")]
+    folder = write_study(tmp_path, rows, cells=cells, status="metadata", files=[])
+    found = problem(folder)
+    assert (found.file, found.row, found.column) == ("GSE1/cells.csv.gz", 2, "file")
+    assert found.problem == "samples.csv does not say in which file S2 lies"
 
 
 def test_a_control_of_no_known_arm_is_no_control(tmp_path: Path) -> None:
@@ -393,6 +565,10 @@ def test_controls_have_no_controls(tmp_path: Path) -> None:
         patient(exposure_days="0"),
         treated(fact_sources="*=paper;outcome=geo"),
         treated(dose="0.5", dose_unit="uM"),
+        treated(exposure_days="", outcome="", intrinsic_resistance="established"),
+        treated(outcome="died", intrinsic_resistance="reported"),
+        treated(outcome="proliferating", proliferation="limited"),
+        patient(arm="primary", lesion="metastatic"),
     ],
 )
 def test_what_is_allowed(tmp_path: Path, row: dict[str, str]) -> None:
@@ -581,3 +757,39 @@ def test_lines_of_a_drug_are_of_one_screen(tmp_path: Path, column: str, value: s
     assert "in row 2" in found.problem
     other_drug = [screen[0], screen[1] | {"treatment": "docetaxel"}]
     load_study(write_study(tmp_path, rows, dose_response=other_drug, study_id="GSE2"))
+
+
+def test_the_screen_under_another_key_does_not_establish_resistance(tmp_path: Path) -> None:
+    sources = {
+        key: {"ref": "https://example.org/geo", "kind": "database"} for key in ("geo", "again")
+    }
+    sources["paper"] = {"ref": "PMID:1", "kind": "paper"}
+    cited = {"intrinsic_resistance": "established", "intrinsic_source": "again"}
+    rows = [measured("PC9", 1.0) | cited]
+    found = problem(write_study(tmp_path, [sample()], dose_response=rows, sources=sources))
+    assert (found.column, found.value) == ("intrinsic_source", "again")
+    assert "the screen itself does not establish resistance" in found.problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"q25_ln_ic50": "3", "median_ln_ic50": "3"},
+        {"intrinsic_resistance": "reported", "intrinsic_source": "geo"},
+    ],
+)
+def test_allowed_measurement(tmp_path: Path, changes: dict[str, str]) -> None:
+    folder = write_study(tmp_path, [sample()], dose_response=[measured("PC9", 1.0) | changes])
+    assert load_study(folder).dose_response is not None
+
+
+def test_a_measured_line_is_that_of_a_sample(tmp_path: Path) -> None:
+    """A line that only single cells name would get no label by its IC50."""
+    folder = write_study(
+        tmp_path,
+        [sample(cell_line="")],
+        cells=[cell("AC", "S1", cell_line="PC9")],
+        files=[BY_CELLS],
+        dose_response=[measured("PC9", 1.0)],
+    )
+    assert problem(folder).problem == "no sample of the study is of this line"

@@ -70,6 +70,10 @@ def test_cells_that_are_gone_need_a_reason(
     with pytest.raises(CellResponseError, match="cells of MINI1 in mini are gone") as caught:
         rebuilt(project, tmp_path)
     assert "explained_losses: {MINI" in str(caught.value)
+    next_spec(project, "explained_losses:", "  labels: a reason for something else")
+    stricter(project)
+    with pytest.raises(CellResponseError, match="cells of MINI1 in mini are gone"):
+        rebuilt(project, tmp_path)
     next_spec(project, "explained_losses:", "  cells: fewer mitochondrial counts are let through")
     stricter(project)
     found = rebuilt(project, tmp_path).root["diff"]
@@ -98,6 +102,15 @@ def test_a_loss_is_one_however_much_is_added(project: Project, tmp_path: Path) -
     assert found["studies_added"] == ["MINI1"]
     assert found["counts"]["cells"] == {"old": 16, "new": 34, "added": 34, "gone": 16, "changed": 0}
     assert "- MINI2: its authors took it back" in "\n".join(diff_lines(found))
+
+
+def test_one_reason_for_all_studies_that_are_gone(project: Project, tmp_path: Path) -> None:
+    project.build(tmp_path)
+    whole = project.spec.read_text()
+    project.spec.write_text(whole[: whole.index("  MINI2:")])
+    next_spec(project, "explained_losses:", "  studies: taken back by their authors")
+    found = rebuilt(project, tmp_path).root["diff"]
+    assert found["studies_gone"] == {"MINI2": "taken back by their authors"}
 
 
 def test_samples_that_are_gone(mini_release: Release, project: Project, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from task_release import CELLS, SPEC, spec, task_release
@@ -13,7 +14,7 @@ from cellresponse.builders.split_tables import splits_table
 from cellresponse.releases.release import Release
 from cellresponse.releases.splits import class_counts, folds
 from cellresponse.releases.tables_io import write_table
-from cellresponse.releases.task_cells import label_pairs_of
+from cellresponse.releases.task_cells import _joined, cells_of, label_pairs_of
 from cellresponse.releases.tasks import Task, tasks
 from cellresponse.schema.errors import ReleaseError
 
@@ -130,12 +131,30 @@ def test_a_cell_of_several_bases_is_one_cell(release: Release) -> None:
     cells = found.cells(release)
     agreed = cells.filter(pc.equal(cells["sample_id"], "LINES:L1.one.a"))
     assert set(agreed["basis"].to_pylist()) == {f"time_course;{TREATED}"}
-    assert set(agreed["stars"].to_pylist()) == {2}
+    assert set(agreed["stars"].to_pylist()) == {3}  # the highest of 2 and 3
     assert len(agreed) == CELLS
     pairs = label_pairs_of(found, release)
     both = pairs.filter(pc.equal(pairs["sample_id"], "LINES:L1.one.a"))
     assert len(both) == 2 * CELLS
-    assert set(both["basis"].to_pylist()) == {"time_course", TREATED}
+    assert both["basis"].to_pylist() == ["time_course", TREATED] * CELLS
+
+
+def test_several_bases_are_named_in_one_order() -> None:
+    assert _joined(pa.chunked_array([[["b", "a"], ["a"], ["a", "b"]]])).to_pylist() == [
+        "a;b",
+        "a",
+        "a;b",
+    ]
+
+
+def test_cells_are_in_the_order_of_the_matrices(release: Release) -> None:
+    tables = {name: release.tables[name] for name in release.tables}
+    tables["cells"] = tables["cells"].take(list(range(tables["cells"].num_rows))[::-1])
+    found = task(release, by="basis", drug=A)
+    cells = cells_of(found, tables, release.root["spec"])
+    assert cells.equals(found.cells(release))
+    places = list(zip(cells["study_id"].to_pylist(), cells["row"].to_pylist(), strict=True))
+    assert places == sorted(places)
 
 
 def test_labels_that_contradict_each_other_are_left_out_and_counted(release: Release) -> None:

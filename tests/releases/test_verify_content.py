@@ -19,7 +19,7 @@ from cellresponse.releases.layout import matrix_path
 from cellresponse.releases.matrix_store import MatrixStore
 from cellresponse.releases.release import Release
 from cellresponse.releases.tables_io import read_table, write_table
-from cellresponse.releases.verify_content import verify_content
+from cellresponse.releases.verify_content import PARTS, verify_content
 from cellresponse.schema.errors import CellResponseError, ReleaseError
 
 Change = Callable[[Any], Any]
@@ -110,6 +110,42 @@ def test_two_counts_exchanged(folder: Path) -> None:
     refused(folder, "content of studies")
 
 
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ("indices", "do not fit each other"),
+        ("data", "do not fit each other"),
+        ("indptr", "does not rise from 0"),
+    ],
+)
+def test_an_array_that_is_too_long(folder: Path, array: str, message: str) -> None:
+    values = counts(folder)[array]
+    last = int(values[-1])
+    values.resize((values.shape[0] + 1,))
+    values[-1] = last
+    refused(folder, message)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "release.json").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_another_hash_of_a_part_is_recorded(mini_release: Release, part: str) -> None:
+    root = recorded(mini_release.folder)
+    root["content"][part] = "0" * 64
+    with pytest.raises(ReleaseError, match=f"the content of {part} is not the one"):
+        verify_content(mini_release.folder, root)
+
+
+def test_other_studies_are_recorded(mini_release: Release) -> None:
+    root = recorded(mini_release.folder)
+    del root["studies"]["MINI2"]
+    with pytest.raises(ReleaseError, match=r"studies\.parquet: other studies than release\.json"):
+        verify_content(mini_release.folder, root)
+
+
 def test_shape(folder: Path) -> None:
     group = counts(folder)
     group.attrs["shape"] = [group.attrs["shape"][0], 31]
@@ -143,11 +179,13 @@ def test_tables_beside_the_matrix(
     ("table", "column", "value", "message"),
     [
         ("cells", "row", 1, "matrix order"),
-        ("cells", "n_counts", 3, "more counts than n_counts"),
-        ("cells", "n_genes", 3, "more genes than n_genes"),
+        ("cells", "n_counts", 3, "obs and the cells table differ in n_counts"),
+        ("cells", "n_genes", 3, "obs and the cells table differ in n_genes"),
+        ("cells", "barcode", "AC", "obs and the cells table differ in barcode"),
+        ("cells", "pct_mito", None, "obs and the cells table differ in pct_mito"),
         ("cells", "sample_id", "MINI1:nobody", "refers to what is not there"),
         ("cells", "cell_id", "0" * 24, "different cells"),
-        ("cells", "malignant", "malignant", "content of studies"),
+        ("cells", "malignant", "malignant", "obs and the cells table differ in malignant"),
         ("samples", "n_cells", 1000, "cells, not 1000"),
         ("samples", "control_samples", "MINI1:nobody", "refers to what is not there"),
         ("samples", "treatment", "erlotinib", "refers to what is not there"),
@@ -157,7 +195,7 @@ def test_tables_beside_the_matrix(
         ("studies", "n_cells", 1000, "not 1000"),
         ("studies", "n_samples", 1000, "not 1000"),
         ("studies", "title", "Another", "content of studies"),
-        ("genes", "gene_name", "Another", "content of genes"),
+        ("genes", "gene_name", "Another", "var and the genes table differ in gene_name"),
         ("drugs", "name", "Another", "content of drugs"),
         ("drugs", "components", "erlotinib", "refers to what is not there"),
     ],
@@ -167,6 +205,23 @@ def test_one_value_of_a_table(
 ) -> None:
     change_table(folder, table, column, 0, value)
     refused(folder, message)
+
+
+@pytest.mark.parametrize("what", ["counts", "genes"])
+def test_more_than_the_tables_say(folder: Path, what: str) -> None:
+    """Beside the matrix and in the table alike: its own values tell."""
+    change_table(folder, "cells", f"n_{what}", 0, 3)
+    group = zarr.open_group(folder / matrix_path("MINI1"), mode="r+")
+    group[f"obs/n_{what}"][0] = 3
+    refused(folder, f"more {what} than n_{what}")
+
+
+def test_a_column_that_no_table_has(folder: Path) -> None:
+    group = zarr.open_group(folder / matrix_path("MINI1"), mode="r+")
+    frame = anndata.io.read_elem(group["obs"]).assign(response="sensitive")
+    with anndata.settings.override(allow_write_nullable_strings=False):
+        anndata.io.write_elem(group, "obs", frame)
+    refused(folder, "obs and the cells table differ in response")
 
 
 def test_a_sensitive_label_with_stars(folder: Path) -> None:

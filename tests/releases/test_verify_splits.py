@@ -88,11 +88,11 @@ def all_in(task: str, split: str, fold: int) -> Callable[[Rows], Rows]:
     return put
 
 
-def one_response_in(fold: int) -> Callable[[Rows], Rows]:
-    """Keep k folds, and empty one of them of resistant samples."""
+def one_response_in(task: str, split: str, fold: int) -> Callable[[Rows], Rows]:
+    """Keep k folds, and empty one of them of resistant groups."""
 
     def moved(rows: Rows) -> Rows:
-        for row in of(rows, TREATED, "sample"):
+        for row in of(rows, task, split):
             if row["fold"] == fold and row["n_resistant"]:
                 row["fold"] = (fold + 1) % row["k"]
         return rows
@@ -125,14 +125,17 @@ def swap_collections(rows: Rows) -> Rows:
         (change(CLINIC, "patient", fold=None), "has no fold"),
         (change(CLINIC, "patient", fold=3), "the folds are not 0 to 2"),
         (all_in(TREATED, "sample", 0), "the folds are not 0 to 5"),
-        (one_response_in(2), "fold 2 has no resistant cells to test on"),
+        (one_response_in(TREATED, "sample", 2), "fold 2 has no resistant cells to test on"),
+        (one_response_in(CLINIC, "patient", 1), "fold 1 has no resistant cells to test on"),
         (change(LUNG, "line", fold=None), "must be left out unless"),
         (change(LUNG, "line", 1, fold=0), "must be left out by itself"),
         (change(CROSS, "study", 1, fold=0), "must be left out by itself"),
+        (change(EXTERNAL, "sample", fold=0), "LINES:.* must be tested if of the validation"),
         (swap_collections, "must be tested if of the validation collection"),
         (change(TREATED, "patient", not_evaluable="no time"), "the reason is not"),
         (change(TREATED, "patient", not_evaluable=None), "the reason is not"),
         (change(TREATED, "patient", fold=0), "cannot be split by patient, and has a fold"),
+        (change(TREATED, "patient", k=2), "cannot be split by patient, and has a fold"),
         (change(TREATED, "cell", not_evaluable="no time"), "has another reason than"),
         (change(TREATED, "cell", category="moon"), "not treated_vs_untreated_control"),
         (change(TREATED, "line", bases="time_course"), "not treated_vs_untreated_control"),

@@ -275,6 +275,30 @@ def test_what_became_of_treated_cells_tells_of_their_controls(
     assert ("control_outcome",) in [each.facts for each in missing] or labelled
 
 
+def test_what_became_of_controls_is_told_by_their_own_fact_first() -> None:
+    """The other fact decides, and is named as evidence, only where this one is not known."""
+    control = facts("untreated", sample_id="C")
+    treated = facts(treatment="erlotinib", outcome="died", control_samples=("C",))
+    said = {
+        fate: [
+            verdict.facts
+            for verdict in apply_rules({"S": replace(treated, control_outcome=fate), "C": control})[
+                0
+            ]
+        ]
+        for fate in ("arrested", "proliferating")
+    }
+    assert said == {
+        "arrested": [("arm", "treatment", "control_outcome", "control_samples")],
+        "proliferating": [],
+    }
+
+
+@pytest.mark.parametrize("arm", ["treated", "pre_treatment", "lost_lineage"])
+def test_only_control_arms_are_labelled_as_controls(arm: str) -> None:
+    assert compared("treated", arm, "died") == []
+
+
 def test_both_sides_of_a_comparison_have_one_basis() -> None:
     for arm in ("treated", "resistant_line"):
         for control in CONTROL_ARMS:

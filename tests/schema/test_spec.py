@@ -56,6 +56,8 @@ def test_thresholds_and_version_have_limits() -> None:
     qc = {"min_genes": "0", "max_pct_mito": "101"}
     organism = {"genes": GENES, "qc": qc}
     assert "less than or equal to 100" in refused(SPEC | {"organisms": {"human": organism}})
+    organism = {"genes": GENES, "qc": qc | {"max_pct_mito": "-1"}}
+    assert "greater than or equal to 0" in refused(SPEC | {"organisms": {"human": organism}})
     assert "less than or equal to 1" in refused(SPEC | {"schema_version": "2"})
 
 
@@ -64,8 +66,10 @@ def test_a_threshold_on_what_nothing_measures() -> None:
     bacterium = {"genes": genes, "qc": {"min_genes": "15"}}
     spec = ReleaseSpec.model_validate(SPEC | {"organisms": {"escherichia_coli": bacterium}})
     assert spec.organisms["escherichia_coli"].qc.max_pct_mito is None
-    organism = {"genes": genes, "qc": {"min_genes": "0", "max_pct_mito": "10"}}
-    assert "needs the mitochondrial_contig" in refused(SPEC | {"organisms": {"human": organism}})
+    for percent in ("10", "0"):
+        organism = {"genes": genes, "qc": {"min_genes": "0", "max_pct_mito": percent}}
+        said = refused(SPEC | {"organisms": {"human": organism}})
+        assert "needs the mitochondrial_contig" in said
 
 
 def test_a_release_has_studies_and_organisms() -> None:
@@ -115,6 +119,13 @@ def test_ic50_is_for_tasks_of_one_drug() -> None:
     ]
     assert ReleaseSpec.model_validate(SPEC | {"tasks": [TASK | {"labels": labels[:1]}]})
     assert "a single drug only" in refused(SPEC | {"tasks": [TASK | {"labels": labels}]})
+    mixed = [labels[0], labels[1] | {"basis": "time_course"}]
+    assert "a single drug only" in refused(SPEC | {"tasks": [TASK | {"labels": mixed}]})
+
+
+def test_every_study_of_a_task_is_of_the_release() -> None:
+    labels = [TASK["labels"][0], TASK["labels"][0] | {"study": "GSE9"}]
+    assert "GSE9, which is no study" in refused(SPEC | {"tasks": [TASK | {"labels": labels}]})
 
 
 def test_units_of_the_cross_track() -> None:

@@ -50,7 +50,9 @@ def test_a_right_manifest() -> None:
         ("status", "redy", "unknown status; ['ready'"),
         ("access", "public", "unknown access; ['controlled', 'open']"),
         ("licence_url", "www.example.org", "not a web address"),
+        ("licence_url", "https:///licence", "not a web address"),
         ("licence_url", "https://user:word@example.org", "must not hold a user name or password"),
+        ("licence_url", "https://:word@example.org", "must not hold a user name or password"),
         ("licence_url", "http://[", "Invalid IPv6 URL"),
         ("revision", "0", "greater than 0"),
         ("revision", "-1", "greater than 0"),
@@ -144,6 +146,13 @@ def test_source_keys_and_disagreements() -> None:
     assert "'paper'" in refused(sources={"a": source | {"kind": "rumour"}})["sources.a.kind"]
     one = {"about": "dose", "readings": ["1 uM"], "decision": "1 uM"}
     assert "at least 2" in refused(disagreements=[one])["disagreements.0.readings"]
+
+
+@pytest.mark.parametrize("sources", [{}, {"paper": {"ref": "PMID:1", "kind": "paper"}}])
+def test_stated_cells_name_a_source_of_the_study(sources: dict[str, Any]) -> None:
+    stated = {"count": "10", "of": "cells", "source": "rumour"}
+    messages = refused(cells_stated=stated, sources=sources)
+    assert "'rumour' is not among the sources" in messages[""]
 
 
 def test_matrices_are_named_within_their_archive() -> None:

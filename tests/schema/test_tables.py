@@ -162,4 +162,9 @@ def test_cell_ids_depend_on_study_file_and_barcode_alone() -> None:
     assert cell_ids("GSE1", "a", ["AG", "AC"]) == cell_ids("GSE1", "a", ["AC", "AG"])[::-1]
     # No two ways to cut the same text into study, file and barcode.
     assert cell_ids("GSE1", "ab", ["c"]) != cell_ids("GSE1", "a", ["bc"])
+    assert cell_ids("GSE1", "2.csv", ["c"]) != cell_ids("GSE12", ".csv", ["c"])
+
+
+def test_a_cell_id_is_the_same_for_ever() -> None:
+    assert cell_ids("GSE1", "counts.csv.gz", ["AAAC"]) == ["a1ea0ff5aaa8c9954191f972"]
     assert sample_key("GSE1", "S1") == "GSE1:S1"

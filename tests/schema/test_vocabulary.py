@@ -211,6 +211,12 @@ def test_words_have_synonyms(vocabulary: str, text: str, word: str) -> None:
     assert words(vocabulary).resolve(text).id == word
 
 
+def test_compatibility_forms_are_one_spelling() -> None:
+    assert spelling_key("\uff30\uff23-\uff19") == spelling_key("PC9") == "pc9"
+    assert spelling_key("\u00b5M") == spelling_key("\u03bcM")
+    assert spelling_key("mg/m\u00b2") == "mgm2"
+
+
 def test_plx_4720_is_one_spelling() -> None:
     assert {drugs().resolve(text).id for text in ("PLX4720", "PLX-4720", "plx 4720")} == {
         "plx-4720"
@@ -313,7 +319,11 @@ def test_a_regimen_of_unknown_components_stands_for_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["oxaliplatin and 5-FU", "oxaliplatin/5-FU", "oxaliplatin, 5-FU", "oxaliplatin; 5-FU"]
+    "text",
+    [
+        *("oxaliplatin and 5-FU", "oxaliplatin plus 5-FU", "oxaliplatin WITH 5-FU"),
+        *("oxaliplatin/5-FU", "oxaliplatin, 5-FU", "oxaliplatin; 5-FU", "oxaliplatin & 5-FU"),
+    ],
 )
 def test_a_regimen_has_one_spelling(text: str) -> None:
     with pytest.raises(EvidenceError, match=r'Write "oxaliplatin \+ 5-fluorouracil"'):

@@ -149,6 +149,7 @@ def _label(
     response: str,
     basis: str,
     cells: tuple[str | None, ...] = (None,),
+    stars: int = 2,
 ) -> None:
     rows["labels"] += [
         {
@@ -157,7 +158,7 @@ def _label(
             "cell_id": cell,
             "drug_id": f"synthetic-drug-{drug}",
             "response": response,
-            "stars": {"resistant": 2}.get(response),
+            "stars": {"resistant": stars}.get(response),
             "basis": basis,
             "rule_id": "rule",
             "evidence_ref": "evidence",
@@ -178,7 +179,7 @@ def _lines(rows: dict[str, list[Any]]) -> None:
                 _label(rows, "LINES", treated, drug, "resistant", TREATED)
                 _label(rows, "LINES", control, drug, "sensitive", TREATED)
     _label(rows, "LINES", "L3.two.a", "a", "sensitive", "time_course")
-    _label(rows, "LINES", "L1.one.a", "a", "resistant", "time_course")
+    _label(rows, "LINES", "L1.one.a", "a", "resistant", "time_course", stars=3)
 
 
 def _clinic(rows: dict[str, list[Any]]) -> None:

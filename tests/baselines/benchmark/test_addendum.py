@@ -118,3 +118,18 @@ def test_a_release_is_no_folder_for_results(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="is a release, which stays as it is"):
         write(tmp_path, "t")
     assert [path.name for path in tmp_path.iterdir()] == ["release.json"]
+
+
+def test_other_labels_or_folds_are_no_copies(tmp_path: Path) -> None:
+    addendum = Addendum(tmp_path, "r", RELEASE)
+    other = CELLS.assign(response=["resistant", "sensitive"] * 4)
+    probability = np.linspace(0, 1, 8)
+    for task, fold, cells in (("a", "0", CELLS), ("b", "0", CELLS[::-1]), ("c", "0", other)):
+        addendum.write(identity(task), [FoldPrediction(fold, cells, probability, 8, 4)])
+    parts = [FoldPrediction(str(n), CELLS[n::2], probability[n::2], 4, 2) for n in (0, 1)]
+    addendum.write(identity("d"), parts)
+    told = with_tested_cells(addendum.finish(score_addendum(addendum)), tmp_path)
+    hashes = told.drop_duplicates("task").set_index("task")["cells_hash"]
+    assert hashes["a"] == hashes["b"]  # in any order
+    assert hashes.nunique() == 3
+    assert set(told["studies"]) == {"S"}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from cellresponse.baselines.benchmark import expression
 from cellresponse.baselines.benchmark.cells import TaskCells
 from cellresponse.baselines.benchmark.comparators import COMPARATORS, NEEDS_EXPRESSION
 from cellresponse.baselines.benchmark.expression import (
@@ -115,3 +116,46 @@ def test_rare_genes_are_no_features():
     counts[:, 5] = 0
     counts[0, 5] = 9
     assert 5 not in highly_variable(log_normalise(counts.tocsr()))
+
+
+def test_the_test_side_tells_no_share():
+    train = make(1).take(np.r_[0:120:2, 1:40:2])  # 60 sensitive, 20 resistant
+    test = make(2).take(np.arange(1, 60, 2))  # resistant only
+    assert set(COMPARATORS["majority"](train, test, seed=0)) == {0.75}
+    test.obs["cell_line"] = test.obs["batch"] = "never seen"
+    for name in ("line_only", "batch_only"):
+        assert set(COMPARATORS[name](train, test, seed=0)) == {0.75}
+
+
+def test_batches_of_two_studies_are_two_though_named_alike():
+    train, test = make(1), make(2)
+    for side in (train, test):
+        side.obs["study_id"] = np.where(side.sensitive, "S", "T")
+        side.obs["batch"] = "one"
+    assert accuracy("batch_only", train, test) == 1.0
+
+
+def test_a_hundred_trees():
+    found = COMPARATORS["random_forest"](*with_features(make(1), make(2)), seed=0)
+    votes = found * 100
+    np.testing.assert_allclose(votes, votes.round(), atol=1e-9)
+    assert (votes.round() % 10).any()
+
+
+def test_at_most_fifty_components_of_genes_seen_in_one_cell_of_a_hundred(monkeypatch):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, (400, 120))
+    counts[:, 7] = 0
+    counts[:3, 7] = 5
+    logged = log_normalise(sp.csr_matrix(counts))
+    assert 7 not in highly_variable(logged)
+    assert ExpressionFeatures.fit(logged, 0)(logged).shape == (400, 50)
+    monkeypatch.setattr(expression, "GENES", 30)
+    assert len(highly_variable(logged)) == 30
+
+
+def test_an_outlying_value_is_cut_at_ten_standard_deviations():
+    one = np.ones(1, np.float32)
+    arrays = {"genes": np.array([0]), "mean": 0 * one, "scale": one, "centre": 0 * one}
+    features = ExpressionFeatures({**arrays, "components": one[:, None]})
+    assert features(sp.csr_matrix([[50.0], [3.0]])).ravel().tolist() == [10, 3]

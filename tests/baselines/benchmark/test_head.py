@@ -9,9 +9,11 @@ import torch
 from cellresponse.baselines.benchmark.head import (
     Head,
     HeadOptions,
+    _hold_out,
     class_weights,
     fit_head,
     loss_of,
+    make_head,
     predict_head,
 )
 
@@ -70,3 +72,48 @@ def test_two_logits_are_held_against_a_one_hot_label():
     got = loss_of(logits, torch.tensor([False]), None)
     expected = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
     assert float(got) == pytest.approx(expected)
+
+
+def test_the_papers_training_is_the_default():
+    assert HeadOptions() == HeadOptions(
+        epochs=10,
+        batch_size=128,
+        learning_rate=1e-4,
+        weight_decay=0.01,
+        outputs=1,
+        class_weight=False,
+        patience=None,
+    )
+
+
+@pytest.mark.parametrize("class_weight", [False, True])
+def test_training_is_plain_adamw_over_mixed_batches(class_weight):
+    features, sensitive = clouds(cells=100, share=0.2)
+    options = HeadOptions(
+        epochs=2, batch_size=40, learning_rate=1e-2, weight_decay=0.5, class_weight=class_weight
+    )
+    x, y = torch.tensor(features), torch.tensor(sensitive)
+    weights = class_weights(y) if class_weight else torch.ones(100)
+    head, order = make_head(8, options, 5), torch.Generator().manual_seed(5)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-2, weight_decay=0.5)
+    for _ in range(2):
+        for rows in torch.randperm(100, generator=order).split(40):
+            optimiser.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                head(x[rows])[:, 0], y[rows].float(), weight=weights[rows]
+            )
+            loss.backward()
+            optimiser.step()
+    found = predict_head(fit_head(features, sensitive, seed=5, options=options), features)
+    np.testing.assert_allclose(found, predict_head(head, features), rtol=1e-5)
+
+
+def test_what_is_held_out_is_not_trained_on():
+    fitted, held = _hold_out(50, HeadOptions(patience=1), torch.Generator().manual_seed(0))
+    assert (len(fitted), len(held)) == (45, 5)
+    assert sorted([*fitted.tolist(), *held.tolist()]) == list(range(50))
+
+
+def test_two_logits_share_the_probability():
+    head, x = Head(3, 2), torch.randn(4, 3)
+    torch.testing.assert_close(head.probability(x), torch.softmax(head(x), 1)[:, 1])

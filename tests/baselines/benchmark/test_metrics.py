@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
-from cellresponse.baselines.benchmark.metrics import METRICS, ONE_CLASS_METRICS, score
+from cellresponse.baselines.benchmark.metrics import (
+    METRICS,
+    ONE_CLASS_METRICS,
+    calibration_bins,
+    score,
+)
 
 cells = st.lists(st.tuples(st.booleans(), st.integers(0, 100)), min_size=1, max_size=60)
 
@@ -86,3 +91,26 @@ def test_expected_calibration_error():
     got = values(truth, np.full(10, 0.8))
     assert got["ece"] == pytest.approx(0)
     assert values(truth, np.full(10, 0.3))["ece"] == pytest.approx(0.5)
+
+
+def test_calibration_error_weighs_bins_by_their_cells():
+    truth = np.array([True] * 8 + [False] * 2)
+    probability = np.array([1.0] * 8 + [0.2] * 2)  # eight are right, two are off by 0.2
+    assert values(truth, probability)["ece"] == pytest.approx(0.04)
+
+
+def test_certainty_lies_in_the_last_of_ten_bins():
+    _, observed, in_bins = calibration_bins(np.array([True, False]), np.array([1.0, 0.0]))
+    assert in_bins.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert observed[[0, 9]].tolist() == [0, 1]
+
+
+def test_given_ranks_rank_and_nothing_else():
+    truth, probability = np.array([True, False, True]), np.array([0.9, 0.6, 0.2])
+    ranks = np.array([2.0, 1.0, 3.0])
+    plain, ranked = (
+        {s.metric: s.value for s in score(truth, probability, given)} for given in (None, ranks)
+    )
+    assert (ranked["auroc"], ranked["auprc"]) == (1.0, 1.0)
+    changed = {name for name, value in plain.items() if value != ranked[name]}
+    assert changed == {"auroc", "auprc"}

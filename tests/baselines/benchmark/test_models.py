@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from cellresponse.baselines.benchmark import run
+from cellresponse.baselines.benchmark.addendum import Addendum
+from cellresponse.baselines.benchmark.cells import counts_of
+from cellresponse.baselines.benchmark.contenders import Contender, contenders
 from cellresponse.baselines.benchmark.faults import FAULTS
 from cellresponse.baselines.benchmark.options import make_options
 from cellresponse.baselines.benchmark.run import benchmark
 from cellresponse.baselines.embed.cells import genes_of
 from cellresponse.baselines.pretrain.vocabularies import write_vocabulary
+from cellresponse.builders.progress import silent
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ModelError
 
@@ -150,3 +156,49 @@ def test_every_fault_is_tested_somewhere() -> None:
     here = {"two-logits", "dropout-at-test", "no-op-lora", "uce-trains-all", "model-inputs"}
     splits = {"random-split", "split-per-model", "copied-controls"}
     assert here | splits | OF_PROMPTS == set(FAULTS)
+
+
+def test_embeddings_are_kept_for_the_cells_and_inputs_they_are_of(
+    demo_release: Release, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Path, bool]] = []
+
+    def embed_release(*given: Any, options: Any, **_: Any) -> None:
+        given[3].touch()
+        made.append((given[3], options.as_published))
+
+    monkeypatch.setattr("cellresponse.baselines.embed.run.embed_release", embed_release)
+    addendum = Addendum(tmp_path, "r", "0" * 64)
+    plain = chosen(weights, "geneformer")
+    published = chosen(weights, "geneformer", "model-inputs")
+    for cells, options in (("a", plain), ("a", published), ("ab", plain), ("a", plain)):
+        contenders(demo_release, cells, (), options, addendum, silent)
+    assert [as_published for _, as_published in made] == [False, True, False]
+    assert len({path for path, _ in made}) == 3
+
+
+def test_every_row_has_the_embedding_of_its_own_cell(tmp_path: Path) -> None:
+    kept = pa.table(
+        {
+            "cell_id": [f"c{n}" for n in range(5)],
+            "embedding": pa.array([[n, -n] for n in range(5)], pa.list_(pa.float32())),
+        }
+    )
+    pq.write_table(kept, tmp_path / "e.parquet")
+    contender = Contender("m", "frozen", embeddings=tmp_path / "e.parquet")
+    rows = pd.DataFrame({"cell_id": ["c3", "c0#a", "c4", "c0#b"]})  # a copied control
+    assert contender.embedding(rows).tolist() == [[3, -3], [0, 0], [4, -4], [0, 0]]
+
+
+def test_every_row_has_the_counts_of_its_own_cell(demo_release: Release) -> None:
+    table = demo_release.tables["cells"].select(["cell_id", "study_id", "row", "n_counts"])
+    cells = table.to_pandas().query("study_id == 'SYNTHETIC-1'").sample(20, random_state=0)
+    cells = pd.concat([cells, cells[:3]], ignore_index=True)
+    found = run._totals(demo_release, cells[["cell_id"]])
+    np.testing.assert_array_equal(found, cells["n_counts"])
+    counts = counts_of(demo_release, cells)
+    assert counts.shape[0] == 23
+    np.testing.assert_array_equal(counts[-3:].toarray(), counts[:3].toarray())
+    by_row = cells["row"].to_numpy().argsort(kind="stable")
+    sorted_counts = counts_of(demo_release, cells.iloc[by_row])
+    np.testing.assert_array_equal(counts[by_row].toarray(), sorted_counts.toarray())

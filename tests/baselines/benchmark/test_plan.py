@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from cellresponse.baselines.benchmark import plan as module
 from cellresponse.baselines.benchmark.options import make_options
-from cellresponse.baselines.benchmark.plan import plan
+from cellresponse.baselines.benchmark.plan import plan, random_split
 from cellresponse.releases.release import Release
 from cellresponse.schema.errors import ReleaseError
 
@@ -87,3 +89,67 @@ def test_nothing_left_names_stars_as_the_cause(
     chosen = options(track="pretreatment", stars=1, as_published=faults)
     with pytest.raises(ReleaseError, match=r"with --stars 1.*have no stars"):
         plan(demo_release, chosen)
+
+
+def few_shot(monkeypatch: pytest.MonkeyPatch, seed: int) -> Any:
+    """Lay out two folds of 15 cells of each response, and ten cells that no fold tests."""
+    fold = np.repeat([0.0, 1.0, np.nan], [30, 30, 10])
+    cells = pa.table(
+        {
+            "cell_id": [f"c{row}" for row in range(70)],
+            "basis": ["time_course"] * 70,
+            "response": ["sensitive", "resistant"] * 35,
+            "fold": pa.array(fold, pa.int64(), from_pandas=True),
+            "stars": pa.nulls(70, pa.int64()),
+        }
+    )
+    monkeypatch.setattr(
+        module, "folds", lambda *_: [SimpleNamespace(fold=n, cells=cells) for n in (0, 1)]
+    )
+    unused: Any = None
+    chosen = options(track="few-shot", shots=3, seed=seed)
+    _, sensitive, laid, lost = module._lay_out(unused, unused, "study", chosen)
+    assert not lost
+    return sensitive, laid
+
+
+def test_shots_are_moved_and_no_cell_is_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    sensitive, laid = few_shot(monkeypatch, 0)
+    for name, (train, test) in laid.items():
+        assert sorted([*train, *test]) == list(range(70))  # each cell once
+        assert set(range(60, 70)) <= set(train)
+        own = np.arange(30) + 30 * int(name)
+        moved = np.intersect1d(train, own)
+        assert np.bincount(sensitive[moved].astype(int)).tolist() == [3, 3]
+    _, other = few_shot(monkeypatch, 1)
+    assert not np.array_equal(laid["0"][0], other["0"][0])
+
+
+def test_the_published_split_tests_on_a_fifth() -> None:
+    ((train, test),) = random_split(101, 0, None).values()
+    assert (len(train), len(test)) == (81, 20)
+    assert sorted([*train, *test]) == list(range(101))
+    for other in (random_split(101, 1, None), random_split(101, 0, "svc")):
+        assert not np.array_equal(other["0"][1], test)
+
+
+def test_other_labels_or_folds_are_another_job() -> None:
+    cells = pd.DataFrame({"cell_id": list("abcd")})
+    sensitive = np.array([True, False, True, False])
+    rows = np.arange(4)
+    laid = {"0": (rows[:2], rows[2:]), "1": (rows[2:], rows[:2])}
+    swapped = {"0": laid["1"], "1": laid["0"]}
+    marks = {
+        module._signature(cells, sensitive, laid),
+        module._signature(cells, ~sensitive, laid),
+        module._signature(cells, sensitive, swapped),
+        module._signature(cells, sensitive, {"0": laid["0"]}),
+        module._signature(cells[::-1], sensitive, laid),
+    }
+    assert len(marks) == 5
+
+
+@pytest.mark.parametrize("track", ["zero-shot", "external"])
+def test_results_carry_the_track_that_was_asked_for(demo_release: Release, track: str) -> None:
+    jobs, _ = plan(demo_release, options(track=track, by="cancer"))
+    assert {of.track for job in jobs for of in job.tasks} == {track}

@@ -115,3 +115,39 @@ def test_samples_are_scored_by_their_mean():
     scores, units = by_sample(truth, np.array([0.9, 0.3, 0.1, 0.7]), np.array(list("aabb")))
     assert units == 2
     assert {s.metric: s.value for s in scores}["auroc"] == 1.0
+
+
+def test_three_samples_give_an_interval():
+    truth = np.array([True, False] * 3)
+    found = intervals(truth, np.tile([0.9, 0.1], 3), np.repeat(list("abc"), 2), seed=0)
+    assert found["auroc"] == (1.0, 1.0)
+
+
+def test_intervals_of_ranks_are_of_what_is_ranked_only():
+    truth, probability, samples = shifted()
+    plain = intervals(truth, probability, samples, seed=0)
+    ranked = intervals(truth, probability, samples, seed=0, ranks=-probability)
+    low, high = plain["auroc"]
+    assert ranked["auroc"] == pytest.approx((1 - high, 1 - low))
+    for name in ("f1", "balanced_accuracy"):
+        assert ranked[name] == plain[name]
+
+
+def test_a_sample_of_both_classes_counts_once_for_each():
+    truth = np.array([True, False, False, True])
+    scores, units = by_sample(truth, np.array([0.9, 0.1, 0.3, 0.7]), np.array(list("aaba")))
+    assert units == 3
+    assert {s.metric: s.value for s in scores}["auroc"] == 1.0
+
+
+def test_samples_are_ranked_by_the_mean_of_given_ranks():
+    truth = np.array([True, True, False])
+    ranks = np.array([-3.0, 1.0, 0.0])
+    scores, _ = by_sample(truth, np.array([0.9, 0.9, 0.1]), np.array(list("aab")), ranks)
+    assert {s.metric: s.value for s in scores}["auroc"] == 0.0
+
+
+def test_two_common_folds_widen_the_variance_by_the_test_share():
+    (found,) = compare_models({"a": [0.7, 0.9], "b": [0.5, 0.6]}, 0.25, shared_training=True)
+    t = 0.25 / math.sqrt((1 / 2 + 0.25) * 0.005)
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 1))

@@ -106,3 +106,11 @@ def test_rows_are_counted_whatever_index_the_file_has(demo_release, rows, tmp_pa
 def test_an_index_of_the_file_may_be_a_column(demo_release, rows, tmp_path):
     found = send(demo_release, rows.set_index("cell_id"), tmp_path / "out")
     assert set(found["model"]) == {"theirs"}
+
+
+def test_rows_may_come_in_any_order(demo_release, rows, tmp_path):
+    first = send(demo_release, rows, tmp_path / "out")
+    mixed = rows.sample(frac=1, random_state=0).reset_index(drop=True)
+    again = send(demo_release, mixed, tmp_path / "again", "mixed")
+    same = ["fold", "unit", "metric", "value", "n_train", "n_train_sensitive"]
+    pd.testing.assert_frame_equal(again[same], first[same])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -197,3 +198,62 @@ def test_a_model_without_a_module_to_adapt_is_one_clear_line(runs: Runs, tmp_pat
     folder = text_files(tmp_path / "xlnet", model_type="xlnet")
     with pytest.raises(ModelError, match=r"no module that adapters.*Use --strategy frozen"):
         runs("text@random", folder)
+
+
+def test_a_fold_trains_on_its_training_cells_and_their_mean_is_told(
+    monkeypatch: pytest.MonkeyPatch, uce: Path, runs: Runs
+) -> None:
+    given: list[tuple[list[int], list[bool], int]] = []
+
+    def fine_tune(adapters: Any, batch: Any, sensitive: Any, *, seed: int, head: Any) -> Any:
+        given.append((batch.lengths.tolist(), sensitive.tolist(), seed))
+        return SimpleNamespace(predict=lambda side: side.lengths / 1e4)
+
+    def tokens(_release: object, _job: object, model: Model) -> Any:
+        whole = model.tokenise(*cells())
+        return replace(whole, fields={"token": whole.fields["token"][:60]}, offsets=OFFSETS)
+
+    monkeypatch.setattr(lora, "fine_tune", fine_tune)
+    monkeypatch.setattr(tuning, "_tokens", tokens)
+    options = make_options(
+        track="pooled", by="source", strategy="lora", as_published=frozenset(), seed=4
+    )
+    folds = {"a": (np.array([0, 2]), np.array([1])), "b": (np.array([1, 2]), np.array([0]))}
+    found = tuning.tune_and_predict(
+        release=None,  # type: ignore[arg-type] - the tokens are given
+        job=Job(pd.DataFrame(), SENSITIVE, {}),
+        folds=folds,
+        contender=Contender("uce@random", "lora", weights=uce),
+        options=options,
+        addendum=SimpleNamespace(write_runtime=lambda _: None),  # type: ignore[arg-type]
+    )
+    assert [(fold, p.tolist(), mean) for fold, p, mean in found] == [
+        ("a", [20 / 1e4], 20 / 1e4),
+        ("b", [10 / 1e4], 25 / 1e4),
+    ]
+    assert given == [([10, 30], [True, True], 4), ([20, 30], [False, True], 4)]
+
+
+@pytest.mark.parametrize("rank", [4, 16])
+def test_adapters_weigh_the_same_at_every_rank(
+    monkeypatch: pytest.MonkeyPatch, uce: Path, rank: int
+) -> None:
+    given: list[lora.LoraOptions] = []
+    monkeypatch.setattr(lora, "adapt", lambda _, options, **__: given.append(options))
+    monkeypatch.setattr(tuning, "_tokens", lambda *_: None)
+    options = make_options(
+        track="pooled", by="source", strategy="lora", as_published=frozenset(), rank=rank
+    )
+    found = tuning.tune_and_predict(
+        release=None,  # type: ignore[arg-type] - the tokens are given
+        job=Job(pd.DataFrame(), SENSITIVE, {}),
+        folds={},
+        contender=Contender("uce@random", "lora", weights=uce),
+        options=options,
+        addendum=SimpleNamespace(write_runtime=lambda _: None),  # type: ignore[arg-type]
+    )
+    assert list(found) == []
+    assert given == [lora.LoraOptions(rank=rank, alpha=rank)]
+
+
+OFFSETS = np.array([0, 10, 30, 60])

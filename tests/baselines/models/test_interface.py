@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import cells, tiny
 
 from cellresponse.baselines.models.interface import Batch, Counts, Coverage, pad
 
@@ -56,3 +60,12 @@ def test_a_cell_of_counts() -> None:
     assert len(counts) == 3
     assert [part.tolist() for part in counts.cell(0)] == [[0, 2], [5, 6]]
     assert [part.tolist() for part in counts.cell(1)] == [[], []]
+
+
+def test_an_embedding_has_no_dropout_whatever_state_the_network_is_in(tmp_path: Path) -> None:
+    model = tiny("scgpt", tmp_path)
+    batch = model.tokenise(*cells())
+    expected = model.embed(batch)
+    model.network.train()
+    torch.testing.assert_close(model.embed(batch), expected, rtol=0, atol=0)
+    assert model.network.training

@@ -115,3 +115,12 @@ def test_another_tokenizer_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match=r"tokenizer.json: (is no WordLevel|numbers its special)"):
         TGPT.create(tmp_path, size="tiny", as_published=False, seed=0)
+
+
+def test_symbols_are_spelled_as_the_tokenizer_reads_them() -> None:
+    model = make(["HLA_B", "AC007_1"])
+    symbols = np.array(["AC007.1", "HLA-B"])
+    counts = Counts(
+        np.array([5, 2]), np.arange(2, dtype=np.int32), np.array([0, 2]), np.zeros(1, np.uint64)
+    )
+    assert model.tokenise(counts, Genes(symbols, symbols)).fields["tokens"].tolist() == [1, 5, 4, 2]

@@ -43,3 +43,14 @@ def test_repeats_that_sum_beyond_int32(demo_release: Release, tmp_path: Path, la
     path = written(tmp_path / "mine.h5ad", demo_release, (2**31 - 1, 2**31 - 1), layout)
     with pytest.raises(CountsError, match=r"barcode 'b' \(cell 2\).*add up to 4294967294"):
         read_user_cells(path, demo_release, "human")
+
+
+def test_counts_off_the_axis_are_told(demo_release: Release, tmp_path: Path) -> None:
+    gene = demo_release.tables["genes"]["gene_id"].to_pylist()[4]
+    cells = AnnData(csr_matrix(np.array([[3, 1], [0, 2], [5, 0]], "i4")))
+    cells.var_names, cells.obs_names = [gene, "nothing"], list("abc")
+    cells.write_h5ad(tmp_path / "mine.h5ad")
+    read = read_user_cells(tmp_path / "mine.h5ad", demo_release, "human")
+    assert read.mapped.tolist() == [0.75, 0.0, 1.0]
+    assert (read.genes_found, read.features) == (1, 2)
+    assert read.counts[:, 4].toarray().ravel().tolist() == [3, 0, 5]

@@ -7,11 +7,18 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from cellresponse.baselines.benchmark.experiments import over_seeds
 from cellresponse.baselines.benchmark.options import BenchmarkOptions
 from cellresponse.baselines.benchmark.summary import summary_lines
 from cellresponse.baselines.report.card import write_card
-from cellresponse.baselines.report.figures import _bars, _confounding
+from cellresponse.baselines.report.figures import (
+    _bars,
+    _confounding,
+    _mean_over_tasks,
+    _runtime,
+)
 from cellresponse.baselines.report.leaderboard import comparisons, leaderboard, recommendations
 
 FOLDS = 5
@@ -190,3 +197,84 @@ def test_pairs_are_of_the_same_cells():
     here = run("svc", HIGH).assign(cells_hash="one", studies="s")
     there = run("mlp", LOW).assign(cells_hash="two", studies="s")
     assert comparisons(pd.concat([here, there])).empty
+
+
+def test_the_best_of_those_without_expression_counts():
+    results = pd.concat(
+        [run("batch_only", LOW), run("line_only", HIGH), run("depth_only", LOW), run("svc", HIGH)]
+    )
+    (drawn,) = _confounding(leaderboard(results))
+    assert drawn.table["without_expression"].tolist() == [pytest.approx(np.mean(HIGH))]
+    (advice,) = advice_of(results)
+    assert advice["confounded"] == pytest.approx(np.mean(HIGH))
+
+
+@pytest.mark.parametrize(("blind", "confounded"), [(0.87, False), (0.89, True)])
+def test_confounding_is_what_comes_within_two_hundredths(blind, confounded):
+    (advice,) = advice_of(of_tasks("svc", [0.9] * 6), of_tasks("line_only", [blind] * 6))
+    assert ("show confounding" in advice["advice"]) == confounded
+
+
+def test_a_pair_is_tested_with_the_variance_of_shared_training():
+    (pair,) = comparisons(pd.concat([run("svc", HIGH), run("mlp", LOW)])).to_dict("records")
+    apart = np.array(LOW) - np.array(HIGH)
+    t = apart.mean() / np.sqrt((1 / FOLDS + 20 / 80) * apart.var(ddof=1))
+    assert (pair["first"], pair["folds"]) == ("mlp", FOLDS)
+    assert pair["p"] == pytest.approx(2 * stats.t.sf(abs(t), FOLDS - 1))
+
+
+def test_a_task_with_more_seeds_counts_once():
+    often = [run("svc", [0.9] * FOLDS, task="a", seed=seed) for seed in range(4)]
+    (advice,) = advice_of(*often, run("svc", [0.5] * FOLDS, task="b"))
+    assert (advice["tasks"], advice["mean"]) == (2, pytest.approx(0.7))
+    assert advice["sem"] == pytest.approx(0.2)
+
+
+def test_splits_of_the_same_cells_are_not_one_experiment():
+    both = pd.concat(
+        run("svc", values, split=split, task=split).assign(cells_hash="one", studies="s")
+        for split, values in (("cell", HIGH), ("sample", LOW))
+    )
+    found = {row["split"]: row["mean"] for row in advice_of(both)}
+    assert found == {"cell": pytest.approx(np.mean(HIGH)), "sample": pytest.approx(np.mean(LOW))}
+    assert set(leaderboard(both)["experiment"]) == {"cell", "sample"}
+
+
+def test_speed_is_cells_in_a_second():
+    runtime = pd.DataFrame({"model": ["m"], "step": ["embed"], "cells": [300], "seconds": [2.0]})
+    (drawn,) = _runtime(runtime)
+    assert drawn.table["cells_per_s"].tolist() == [150.0]
+
+
+def test_a_seed_with_more_copies_counts_once():
+    rows = pd.DataFrame({"experiment": "a", "seed": [0, 0, 1], "pooled": [0.9, 0.9, 0.6]})
+    assert over_seeds(rows, "pooled", [])["pooled"].tolist() == [pytest.approx(0.75)]
+
+
+def test_means_are_of_cells_not_of_samples():
+    cells, samples = run("svc", HIGH), run("svc", LOW, unit="sample")
+    (row,) = leaderboard(pd.concat([cells, samples[samples["fold"] == "pooled"]])).to_dict(
+        "records"
+    )
+    assert (row["mean"], row["folds"]) == (pytest.approx(np.mean(HIGH)), FOLDS)
+    assert row["pooled"] == pytest.approx(np.mean(HIGH))
+
+
+def test_the_pooled_score_stands_in_where_no_fold_has_one():
+    pooled = run("svc", [None] * FOLDS, task="b")
+    pooled.loc[pooled["fold"] == "pooled", "value"] = 0.5
+    board = leaderboard(pd.concat([run("svc", [0.9] * FOLDS, task="a"), pooled]))
+    (row,) = _mean_over_tasks(board, "auroc", ["contender"]).to_dict("records")
+    assert (row["mean"], row["sem"], row["tasks"]) == (
+        pytest.approx(0.7),
+        pytest.approx(0.2),
+        2,
+    )
+
+
+def test_the_card_lists_the_best_first(tmp_path):
+    results = pd.concat([run("a", LOW), run("b", HIGH)])
+    manifest = dict.fromkeys(("release", "release_hash", "code_version", "sha256"), "x")
+    write_card(tmp_path / "card", manifest, leaderboard(results), recommendations(results))
+    lines = [line for line in (tmp_path / "card").read_text().splitlines() if "| cell |" in line]
+    assert [line.split(" | ")[2] for line in lines] == ["b", "a"]

@@ -186,6 +186,7 @@ def test_published_figures_stand_beside_ours():
     assert figures["studies"].str.fullmatch(r"GSE\d+(;GSE\d+)*").all()
     row = beside()
     assert row["published"] == 0.971
+    assert row["difference"] == pytest.approx(0.9 - 0.971)
     assert "sample on one side" in row["explanation"]
 
 

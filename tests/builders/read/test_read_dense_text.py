@@ -38,6 +38,13 @@ def test_compression_is_told_by_content(read, pack, ends):
     assert [column.tolist() for column in piece] == [[1, 0], [0, 1], [2, 3]]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_barcode(read):
+    source, _ = read("\ufeffa,b\nG1,1,2\n")
+    assert source.barcodes == ["a", "b"]
+    source, _ = read("\ufeffgene,a\nG1,1\n", GENES_BY_CELLS | {"id_column": "gene"})
+    assert source.features.ids == ["G1"]
+
+
 def test_gzip_of_several_members(read):
     content = gzip.compress(b"gene,a\nG1,1\n") + gzip.compress(b"G2,2\n")
     source, (piece,) = read(content)
@@ -129,6 +136,7 @@ def test_leading_field(line, position, field):
         ("gene,a,b\n", "a header and no rows"),
         ("gene,a,b\nG1,1,2\nG2,1\n", r"row 3: the row has 2 fields where 3 are expected"),
         ("gene,a,b\nG1,1,2\nG2,1,2,3\n", r"row 3: the row has 4 fields where 3 are expected"),
+        ("gene,a,b\n11,1,2\n12,1,2,3\n13,4\n", r"row 3: the row has 4 fields where 3 are expected"),
         ("gene,a,b\nG1,1,2,3,4\n", "row 2: the header has 3 names and the first row 5 fields"),
         ("gene,a,b\nG1,1,NA\n", r"row 2, column b: missing value 'NA'"),
         ("gene,a,b\nG1,1,2\n\nG2,,3\n", r"row 4, column a: missing value ''"),

@@ -334,8 +334,10 @@ def test_each_hdf5_reader_refuses_the_other_format(tmp_path, matrix):
     ("key", "value", "message"),
     [
         ("indices", [9, 9], "points outside of the matrix"),
+        ("indices", [0, 4], "points outside of the matrix"),
         ("indices", [-1, 0], "points outside of the matrix"),
         ("indptr", [0, 2, 1, 2, 2, 2], "do not fit each other"),
+        ("indptr", [1, 2, 2, 2, 2, 2], "do not fit each other"),
         ("indptr", [0, 1, 3], "holds 2 rows or columns where the file names 5"),
         ("indptr", [0, 1, 2, 3, 4, 5], "do not fit each other"),
     ],
@@ -491,6 +493,41 @@ def test_sparse_matrix_of_anndata_before_0_7(tmp_path, matrix):
         attributes["h5sparse_format"], attributes["h5sparse_shape"] = "csr", matrix.shape
     with pytest.raises(SourceFileError, match=r"c\.h5ad: .* before 0\.7: /X has a form"):
         open_counts("h5ad", path, name="c.h5ad")
+
+
+def test_raw_counts_have_features_of_their_own(tmp_path, matrix):
+    """`var` of a subset beside `raw`: same number of features, others."""
+    path = tmp_path / "c.h5ad"
+    obs, var = pd.DataFrame(index=BARCODES), pd.DataFrame(index=["a", "b", "c", "d"])
+    data = anndata.AnnData(X=matrix, obs=obs, var=var)
+    data.raw = data
+    data.var_names = ["b", "a", "d", "c"]
+    data.write_h5ad(path)
+    for layer, names in (("raw/X", "abcd"), ("X", "badc")):
+        source = open_counts("h5ad", path, name="c.h5ad", options={"layer": layer})
+        assert source.features.ids == list(names)
+
+
+def test_a_missing_entry_of_a_nullable_column(tmp_path, matrix, monkeypatch):
+    monkeypatch.setattr(anndata.settings, "allow_write_nullable_strings", True)
+    path = tmp_path / "c.h5ad"
+    write_anndata(path, X=matrix)
+    with h5py.File(path, "r+") as file:
+        anndata.io.write_elem(file["var"], "g", pd.array(["a", "b", None, "d"], "string"))
+        assert "mask" in file["var/g"]
+    with pytest.raises(SourceFileError, match=r"^c\.h5ad: entry 3 of /var/g is missing"):
+        open_counts("h5ad", path, name="c.h5ad", options={"id_column": "g"})
+
+
+@pytest.mark.parametrize("key", ["name", "feature_type"])
+def test_feature_lists_of_several_lengths(tmp_path, matrix, key):
+    path = tmp_path / "m.h5"
+    write_tenx_h5(path, matrix)
+    with h5py.File(path, "r+") as file:
+        del file[f"matrix/features/{key}"]
+        file[f"matrix/features/{key}"] = np.array(["Gene Expression"] * 3, dtype="S")
+    with pytest.raises(SourceFileError, match="columns of the feature list differ in length"):
+        open_counts("10x_h5", path, name="m.h5")
 
 
 def test_repeated_barcode(tmp_path, matrix):

@@ -67,6 +67,10 @@ def test_real_values_and_zeros(read):
         (BANNER + "2 3 2\n1 1 5\n1 x 5\n", "row 4: the line is no entry of a matrix '1 x 5'"),
         (BANNER + "2 3 2\n1 1 5\n1 1\n", "row 4: the line is no entry of a matrix '1 1'"),
         (BANNER + "2 3 2\n1 1 5\n1 1 NA\n", "row 4: the line is no entry of a matrix"),
+        *(
+            (BANNER + f"2 3 2\n1 1 5\n{entry}\n", f"row 4: the line is no entry .* '{entry}'")
+            for entry in ("1 1 1_000", "1 2_0 1", "1 1 0x10", "1 1 0X1", "0x1 1 1")
+        ),
     ],
 )
 def test_mistakes(read, matrix, message):

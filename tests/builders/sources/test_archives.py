@@ -170,6 +170,15 @@ def test_bombs(run, tmp_path, kind):
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", PACKERS)
+def test_bombs_of_many_small_members(run, tmp_path, kind):
+    total = sum(map(len, FILES.values()))
+    with pytest.raises(SourceFileError, match=f"more than {total - 1} bytes"):
+        run(PACKERS[kind](FILES.items()), ["readme.txt"], limit=total - 1)
+    assert left(tmp_path) == []
+    assert run(PACKERS[kind](FILES.items()), ["readme.txt"], limit=total)
+
+
 def test_disk_full(run, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -392,6 +392,21 @@ def test_unpinned_address(server, tmp_path, waits):
     assert server.sent == [10, 20, 30, len(BODY) - 30]
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "ranges"),
+    [
+        ('"one"', Answer(BODY, etag='"two"', strict=False), [None, "bytes=20-", None]),
+        ('W/"one"', Answer(BODY, etag='W/"one"'), [None, None]),
+    ],
+    ids=["changed, and the server does not tell", "weak"],
+)
+def test_parts_of_two_states_are_never_joined(server, tmp_path, waits, before, now, ranges):
+    server.answers = [Answer(OTHER, etag=before, cut=20), now]
+    options = {"sha256": None, "bytes": None, "cache": tmp_path, "wait": waits.append}
+    assert fetch_url(f"{server.url}/f", name="f", **options).read_bytes() == BODY
+    assert server.ranges == ranges
+
+
 def test_part_longer_than_an_unpinned_file(server, tmp_path, waits):
     url = f"{server.url}/f"
     key = hashlib.sha256(url.encode()).hexdigest()

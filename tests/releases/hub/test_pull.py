@@ -234,6 +234,25 @@ def test_folder_with_something_else(
     other = renamed(mini_release.folder, tmp_path / "other", release="other")
     with pytest.raises(ReleaseError, match="another release"):
         pull("mini", REPO, other)
+    namesake = renamed(mini_release.folder, tmp_path / "mini", title="another")
+    with pytest.raises(ReleaseError, match="another release"):
+        pull("mini", REPO, namesake)
+
+
+def test_parts_add_up(published: LoopbackHub, tmp_path: Path) -> None:
+    folder = tmp_path / "part"
+    for study in ("MINI1", "MINI2"):
+        pull("mini", REPO, folder, Part(study=(study,)))
+        assert cellresponse.verify(folder).partial
+    assert cellresponse.load(folder).cells().n_obs == 50
+
+
+def test_tag_of_another_release(hub: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:
+    hub.state.publish(REPO, mini_release.folder, "other")
+    with pytest.raises(HubError, match="the tag holds another release 'other'"):
+        pull("other", REPO, tmp_path / "other")
+    with pytest.raises(HubError, match="the tag holds another release 'other'"):
+        cellresponse.load("other", repo=REPO)
 
 
 def test_cut_pull_goes_on(published: LoopbackHub, mini_release: Release, tmp_path: Path) -> None:

@@ -149,6 +149,30 @@ def test_push_in_many_commits(
     assert held(hub, "mini") == on_disk(mini_release)
 
 
+def test_commits_are_bounded_by_their_bytes(
+    hub: LoopbackHub, mini_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [len(data) for data in on_disk(mini_release).values()]
+    monkeypatch.setattr(upload, "BYTES_A_COMMIT", max(sizes))
+    pushed = push(mini_release.folder, REPO)
+    assert pushed.commits >= sum(sizes) / max(sizes) > 1
+    assert held(hub, "mini") == on_disk(mini_release)
+
+
+def test_nothing_is_missing_and_something_is_left_over(
+    hub: LoopbackHub, mini_release: Release
+) -> None:
+    fault = Fault("/tag/", status=403)
+    hub.faults.append(fault)
+    with pytest.raises(HubError):
+        push(mini_release.folder, REPO)
+    hub.faults.clear()
+    line = b'{"key": "file", "value": {"path": "x", "content": "eA==", "encoding": "base64"}}'
+    hub.state.commit(REPO, "incoming-mini", [line])
+    push(mini_release.folder, REPO)
+    assert held(hub, "mini") == on_disk(mini_release)
+
+
 def test_leftovers_of_another_push_are_removed(hub: LoopbackHub, mini_release: Release) -> None:
     hub.state.create(REPO)
     repo = hub.state.repo(REPO)

@@ -138,11 +138,34 @@ def test_training_goes_on_where_a_state_was_taken(demo_release, cells):
 
 def test_a_state_of_another_loader_is_refused(demo_release, cells):
     state = open_loader(demo_release, cells, small()).state_dict(batch=3)
-    for other in (small(batch_size=32), small(seed=1), small(rank=0, world_size=2)):
+    for other in (
+        small(batch_size=32),
+        small(block_size=8),
+        small(rows_in_memory=256),
+        small(seed=1),
+        small(shuffle=False),
+        small(rank=0, world_size=2),
+    ):
         with pytest.raises(ReleaseError, match="taken from another loader"):
             open_loader(demo_release, cells, other).load_state_dict(state)
     with pytest.raises(ReleaseError, match="another loader"):
         open_loader(demo_release, cells.slice(1), small()).load_state_dict(state)
+
+
+def test_a_state_of_another_release_is_refused(demo_release, cells, monkeypatch):
+    state = open_loader(demo_release, cells, small()).state_dict(batch=3)
+    monkeypatch.setattr(demo_release, "content_hash", "0" * 64)
+    with pytest.raises(ReleaseError, match="another loader"):
+        open_loader(demo_release, cells, small()).load_state_dict(state)
+
+
+def test_an_epoch_that_is_set_begins_with_its_first_batch(demo_release, cells):
+    loader = open_loader(demo_release, cells, small())
+    whole = told(loader)
+    loader.load_state_dict(loader.state_dict(batch=len(whole) - 1))
+    assert told(loader) == whole[-1:]
+    loader.set_epoch(0)
+    assert told(loader) == whole
 
 
 def test_a_state_that_nobody_counted_is_an_error(demo_release, cells):
@@ -201,6 +224,9 @@ def test_a_spawned_worker_gives_the_same_batches(demo_release, cells):
         ({"block_size": 0}, "block_size is too small 0"),
         ({"rank": 2, "world_size": 2}, "no such rank 2. Allowed: 0 to 1"),
         ({"rank": 1}, "rank and world_size are given together"),
+        ({"world_size": 2}, "rank and world_size are given together"),
+        ({"seed": -1}, "seed is too small -1. Allowed: 0 or more"),
+        ({"rows_in_memory": 0}, "rows_in_memory is too small 0"),
         ({"rank": 0, "world_size": 10_000}, "cells cannot be shared by 10000 ranks"),
         ({"to": "jax"}, "no such arrays 'jax'"),
         ({"shuffled": "nowhere"}, "nowhere: is no shuffled copy"),
