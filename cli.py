@@ -640,7 +640,11 @@ def embed_command(
 @click.option("--prompt-url", help="Endpoint that speaks OpenAI's protocol. [default: OpenAI's]")
 @click.option("--most-dollars", type=click.FloatRange(min=0), help="Ask nothing above this cost.")
 @click.option("--class-weight", is_flag=True, help="Let both classes weigh the same in training.")
-@click.option("--patience", type=click.IntRange(min=0), help="Stop early after so many epochs.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=0),
+    help="Stop when more than so many epochs in a row bring nothing.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Of torch, such as cuda.")
 @seed_option
 @click.option(

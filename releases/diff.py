@@ -13,6 +13,7 @@ __all__ = ["compare", "diff_lines", "unexplained_losses"]
 
 CHANGES = ("added", "gone", "changed")
 SHOWN_SAMPLES = 5
+SHOWN_LABELS = 20
 
 
 def compare(old: Release, new: Release) -> dict[str, Any]:
@@ -196,3 +197,13 @@ def _change_lines(changes: Mapping[str, Any]) -> Iterator[str]:
             more = f" and {len(samples) - SHOWN_SAMPLES} more"
             more = more if len(samples) > SHOWN_SAMPLES else ""
             yield f"samples {change}: {', '.join(samples[:SHOWN_SAMPLES])}{more}"
+    said = changes.get("said", [])  # a release.json from before has none
+    for label in said[:SHOWN_LABELS]:
+        subject = f"{label['sample_id']} to {label['drug_id']} ({label['basis']})"
+        yield f"{subject}: {_rows_of(label['before'])} -> {_rows_of(label['after'])}"
+    if len(said) > SHOWN_LABELS:
+        yield f"and labels of {len(said) - SHOWN_LABELS} more samples and drugs (--json has all)"
+
+
+def _rows_of(said: Mapping[str, int]) -> str:
+    return "; ".join(f"{rows:,} {what}" for what, rows in sorted(said.items())) or "no label"

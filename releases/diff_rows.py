@@ -18,6 +18,7 @@ KEYS = {
     "labels": ("sample_id", "cell_id", "drug_id", "basis"),
 }
 """What makes a row the same row in two releases."""
+SUBJECT = ("sample_id", "drug_id", "basis")
 PLACES = ("row",)
 """Columns that move when another row is added: no change of what is said."""
 
@@ -29,7 +30,8 @@ def compare_study(old: Release, new: Release, study_id: str) -> dict[str, Any]:
     -------
     dict
         By table: `added`, `gone` and `changed`; ids of samples, and numbers of cells and
-        label rows.
+        label rows. And `said`: of each sample, drug and basis whose labels say something else
+        now, how many rows said and say what.
     """
     found: dict[str, Any] = {}
     for table, key in KEYS.items():
@@ -43,6 +45,27 @@ def compare_study(old: Release, new: Release, study_id: str) -> dict[str, Any]:
             name: sorted(rows["sample_id"].to_pylist()) if table == "samples" else len(rows)
             for name, rows in parts.items()
         }
+    return found | {"said": _said(*(_rows(release, "labels", study_id) for release in (old, new)))}
+
+
+def _said(before: pa.Table, after: pa.Table) -> list[dict[str, Any]]:
+    then, now = _what_labels_say(before), _what_labels_say(after)
+    return [
+        dict(zip(SUBJECT, subject, strict=True))
+        | {"before": then.get(subject, {}), "after": now.get(subject, {})}
+        for subject in sorted(then.keys() | now.keys())
+        if then.get(subject) != now.get(subject)
+    ]
+
+
+def _what_labels_say(labels: pa.Table) -> dict[tuple[str, ...], dict[str, int]]:
+    columns = [*SUBJECT, "response", "stars"]
+    found: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in labels.group_by(columns).aggregate([([], "count_all")]).to_pylist():
+        said, stars = row["response"], row["stars"]
+        if stars is not None:
+            said += f", {stars} star{'s' if stars > 1 else ''}"
+        found.setdefault(tuple(row[name] for name in SUBJECT), {})[said] = row["count_all"]
     return found
 
 

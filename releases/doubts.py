@@ -8,6 +8,9 @@ from typing import Any
 __all__ = ["doubts"]
 
 NOT_FOUND = ("retired_id", "several_ids_for_name", "unknown_name")
+NO_SAMPLE = "no sample has the key"
+"""How `builders.match` words why such barcodes are left out."""
+SHOWN = 5
 FEWEST_FOUND = 0.5
 """Share of a file's features that are genes of the reference: of six real files, 0.69 at least."""
 
@@ -29,6 +32,15 @@ def doubts(root: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"{study_id}/{file['name']}: {found:,} of {genes:,} features are genes of the "
                     "reference; the others count in quality control only"
+                )
+        for file in study["files"]:
+            lost = {why: n for why, n in file["left_out"].items() if why.startswith(NO_SAMPLE)}
+            if lost:
+                keys = ", ".join(why.removeprefix(NO_SAMPLE).strip() for why in list(lost)[:SHOWN])
+                more = ", ..." if len(lost) > SHOWN else ""
+                yield (
+                    f"{study_id}/{file['name']}: {sum(lost.values()):,} barcodes are left out, "
+                    f"because no sample has their key ({keys}{more})"
                 )
         without = [
             file["name"] for file in study["files"] if file["has_mitochondrial_genes"] is False

@@ -326,6 +326,10 @@ class Release:
         from cellresponse.releases.drug_names import no_such_drug
         from cellresponse.schema.vocabulary import treatment_id
 
+        if not isinstance(drug, str):
+            raise ReleaseError(
+                "a drug is one name", value=str(drug), hint="Ask for several one after the other"
+            )
         if drug in self.tables["drugs"]["drug_id"].to_pylist():
             return drug
         try:

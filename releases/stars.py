@@ -38,7 +38,7 @@ def of_stars(labels: pa.Table, stars: int | None) -> pa.Table:
     """
     if stars is None:
         return labels
-    if stars not in (1, 2, 3):
+    if isinstance(stars, bool) or stars not in (1, 2, 3):
         raise ReleaseError("there are one to three stars", value=stars, allowed="1, 2, 3")
     resistant = pc.equal(labels["response"], "resistant")
     enough = pc.fill_null(pc.greater_equal(labels["stars"], stars), False)

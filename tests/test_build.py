@@ -21,6 +21,7 @@ from mini_release import GENES, MANIFEST, Project, counts, dense_csv
 
 import cellresponse.builders.build as build_module
 from cellresponse.builders.build import build
+from cellresponse.builders.contribute.pin import pin_study
 from cellresponse.releases.doubts import doubts
 from cellresponse.releases.info import summarise, summary_lines
 from cellresponse.releases.release import Release, load
@@ -216,6 +217,24 @@ def test_files_with_few_known_features_are_told(project: Project, tmp_path: Path
         "quality control only",
         "MINI1/counts.csv.gz: no feature is a mitochondrial gene; pct_mito is null, and no "
         "threshold is applied to it",
+    ]
+
+
+def test_barcodes_of_no_sample_are_told(project: Project, tmp_path: Path) -> None:
+    samples = project.curation / "MINI1" / "samples.csv"
+    rows = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join(row for row in rows if not row.startswith("drug_b")))
+    lines: list[str] = []
+    pin_study(
+        "MINI1",
+        project.curation,
+        cache=tmp_path / "cache",
+        mirror=project.mirror,
+        report=lambda line, **_: lines.append(line),
+    )
+    assert "MINI1/counts.csv.gz: 12 barcodes are left out: no sample has the key B" in lines
+    assert list(doubts(project.build(tmp_path / "out").root)) == [
+        "MINI1/counts.csv.gz: 12 barcodes are left out, because no sample has their key (B)"
     ]
 
 

@@ -82,6 +82,7 @@ def test_stars_keep_every_sensitive_label(
     [
         ({"drug": "synthetic-drug-z"}, "synthetic-drug-a"),
         ({"drug": "erlotinib"}, "has no label for it"),
+        ({"drug": ["erlotinib"]}, "a drug is one name"),
         ({"study": "GSE1"}, "MINI1"),
         ({"response": "immune"}, "resistant, sensitive"),
         ({"stars": 4}, "1, 2, 3"),

@@ -20,8 +20,8 @@ class HeadOptions:
     class_weight
         True: the rarer class weighs more, so that both weigh the same in total.
     patience
-        Epochs without a better loss on a tenth of the training cells before training
-        stops; None: all epochs are run.
+        Training stops when more than so many epochs in a row bring no better loss on a
+        tenth of the training cells, which is held out; None: all epochs are run.
     """
 
     epochs: int = 10

@@ -31,6 +31,14 @@ SITUATIONS = {
 }
 LEVEL = 0.05
 FAULTY = "No advice follows from results with published faults."
+NOT_WEIGHED: dict[str, object] = {
+    "best": None,
+    "mean": None,
+    "sem": None,
+    "not_worse": "",
+    "confounded": None,
+    "advice": "No task has a score of all these models: they cannot be weighed against each other.",
+}
 
 
 def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
@@ -136,8 +144,6 @@ def recommendations(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFram
             index="experiment", columns="within", values="pooled"
         )
         wide = wide.dropna(axis=1, thresh=max(1, len(wide) // 2)).dropna(axis=0)
-        if wide.empty:
-            continue
         counted = group[group["experiment"].isin(wide.index)]
         rows.append(
             {
@@ -147,7 +153,11 @@ def recommendations(results: pd.DataFrame, metric: str = "auroc") -> pd.DataFram
                 "setting": setting,
                 "tasks": len(wide),
                 "copies": counted["task"].nunique() - len(wide),
-                **_recommend(wide, faulty=bool(faults_of(str(group["options"].iloc[0])))),
+                **(
+                    NOT_WEIGHED
+                    if wide.empty
+                    else _recommend(wide, faulty=bool(faults_of(str(group["options"].iloc[0]))))
+                ),
             }
         )
     return pd.DataFrame(

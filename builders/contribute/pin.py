@@ -241,8 +241,10 @@ def _require_fit(
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             coming = _staged(study, text, Path(scratch))
-            names, sources, _ = open_sources(coming, paths, Path(scratch))
-            for done, (name, source) in enumerate(zip(names, sources, strict=True)):
+            names, sources, matched = open_sources(coming, paths, Path(scratch))
+            for done, (name, source, match) in enumerate(zip(names, sources, matched, strict=True)):
+                for reason, cells in match.left_out.items():
+                    report(f"{study.study_id}/{name}: {cells:,} barcodes are left out: {reason}")
                 report(f"{study.study_id}/{name}: counts", done=done, total=len(names))
                 _require_cells(source)
                 _require_counts(source)

@@ -58,6 +58,15 @@ def test_labels_that_changed(mini_release: Release, project: Project, tmp_path: 
     text = "\n".join(diff_lines(found))
     assert "~ MINI1 (labels, samples, study): revision 1 -> 2 of its evidence" in text
     assert "samples changed: MINI1:drug_b" in text
+    (said,) = changes["said"]
+    assert said == {
+        "sample_id": "MINI1:drug_b",
+        "drug_id": "synthetic-drug-b",
+        "basis": said["basis"],
+        "before": {"resistant, 2 stars": 1},
+        "after": {"resistant, 1 star": 1},
+    }
+    assert "1 resistant, 2 stars -> 1 resistant, 1 star" in text
     json.dumps(found)
 
 
@@ -129,6 +138,9 @@ def test_samples_that_are_gone(mini_release: Release, project: Project, tmp_path
     changes = found["studies_changed"]["MINI1"]
     assert changes["samples"]["gone"] == ["MINI1:drug_b"]
     assert changes["labels"]["gone"] == 2  # its own, and the one of its controls
+    assert {label["sample_id"] for label in changes["said"]} == {"MINI1:drug_b", "MINI1:untreated"}
+    assert all(label["after"] == {} for label in changes["said"])
+    assert "-> no label" in "\n".join(diff_lines(found))
     assert changes["cells"]["gone"] == found["counts"]["cells"]["gone"] > 0
     assert changes["reasons"] == ["the arm was taken out"]
 

@@ -69,6 +69,21 @@ def advice_of(*runs):
     return recommendations(pd.concat(runs)).to_dict("records")
 
 
+def test_models_without_a_task_in_common_are_not_weighed(tmp_path):
+    results = pd.concat(
+        [
+            pd.concat([run("svc", [0.9] * FOLDS, task=task) for task in ("t0", "t1")]),
+            pd.concat([run("mlp", [0.6] * FOLDS, task=task) for task in ("t2", "t3")]),
+        ]
+    )
+    (row,) = recommendations(results).to_dict("records")
+    assert (row["tasks"], row["copies"], row["best"]) == (0, 0, None)
+    assert row["advice"].startswith("No task has a score of all these models")
+    manifest = dict.fromkeys(("release", "release_hash", "code_version", "sha256"), "x")
+    write_card(tmp_path / "card", manifest, leaderboard(results), recommendations(results))
+    assert "cannot be weighed" in (tmp_path / "card").read_text()
+
+
 DIFFERENT = [
     {"options": options(harmony=True)},
     {"options": options(stars=2)},

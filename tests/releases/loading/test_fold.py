@@ -76,6 +76,7 @@ def test_stars_keep_the_sensitive_cells(demo_release):
         ({"track": "pooled", "by": "drug_class", "category": "targeted"}, "2 tasks fit"),
         ({"track": "nowhere"}, "no such task 'nowhere'"),
         ({"task": TASK, "stars": 4}, "there are one to three stars 4"),
+        ({"task": TASK, "stars": True}, "there are one to three stars True"),
     ],
 )
 def test_a_wrong_choice_is_one_clear_error(demo_release, asked, said):
