@@ -233,7 +233,7 @@ def _identity_problems(
     if not sample.control_samples:
         return
     samples = study.samples.set_index("sample_id")
-    for control in samples.index.intersection(sample.control_samples):
+    for control in samples.index.intersection(list(sample.control_samples)):
         # A line and the one it was made from share a genome: a split by line must not part them.
         for column, what, hint in (
             ("cell_line", "line", ": a line made from another carries the name of that one"),

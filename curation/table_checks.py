@@ -99,7 +99,9 @@ def _assignment_problems(study: Study, lines: list[int]) -> Iterator[EvidenceErr
 def cell_problems(study: Study) -> Iterator[EvidenceError]:
     if study.cells is None:
         return
-    files = dict(zip(study.samples["sample_id"], study.samples["file"], strict=True))
+    files: dict[str, Any] = dict(
+        zip(study.samples["sample_id"], study.samples["file"], strict=True)
+    )
     matrices = study.manifest.matrices()
     yield from _lines_of_cells(study, study.cells)
     pairs = study.cells[["sample_id", "file"]].drop_duplicates()

@@ -55,10 +55,11 @@ def verify_matrix(folder: Path, study_id: str, cells: pa.Table, genes: pa.Table)
         ("obs", "cells", cells, "cell_id"),
         ("var", "genes", genes, "gene_id"),
     ):
-        if not _same(group[slot], group[slot].attrs["_index"], table[key]):
+        frame: Any = group[slot]
+        if not _same(frame, frame.attrs["_index"], table[key]):
             raise ReleaseError(f"{slot} and the {of} table name different {of}", file=name)
-        for column in group[slot].attrs["column-order"]:
-            if column not in table.column_names or not _same(group[slot], column, table[column]):
+        for column in frame.attrs["column-order"]:
+            if column not in table.column_names or not _same(frame, column, table[column]):
                 raise ReleaseError(f"{slot} and the {of} table differ in {column}", file=name)
     return _values(store, cells)
 

@@ -15,7 +15,15 @@ from cellresponse.baselines.benchmark.expression import (
     highly_variable,
     log_normalise,
 )
+from cellresponse.baselines.benchmark.threads import one_thread
 from cellresponse.schema.errors import ReleaseError
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """As the benchmark runs them; numba, below scanpy, gives the process another number."""
+    with one_thread():
+        yield
 
 
 def make(seed, cells=120, confounded=True):
